@@ -1,0 +1,121 @@
+#include "core/operations/call_context.hpp"
+
+#include "core/store/ids.hpp"
+
+#include <minions/error.hpp>
+
+#include <poll.h>
+#include <sys/epoll.h>
+
+#include <cerrno>
+#include <utility>
+
+namespace minions::core {
+
+namespace {
+
+class StoreJournalEntry final : public JournalEntry {
+  public:
+    StoreJournalEntry(Store& store, std::int64_t id) : store_(store), id_(id) {}
+    void held() override {
+        store_.transact([&](Transaction& transaction) { transaction.hold_journal(id_); });
+    }
+
+  private:
+    Store& store_;
+    std::int64_t id_;
+};
+
+void watch(int epoll, int fd) {
+    epoll_event event{};
+    event.events = EPOLLIN;
+    event.data.fd = fd;
+    if (::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0)
+        throw error_from_errno(errno, "cannot watch for cancellation");
+}
+
+}  // namespace
+
+class CallContext::StoreJournal final : public Journal {
+  public:
+    StoreJournal(Store& store, const CallOptions& options) : store_(store), options_(options) {}
+
+    std::unique_ptr<JournalEntry> intend(std::string_view kind, std::string_view key) override {
+        JournalRecord record;
+        record.row.instance = options_.instance;
+        record.row.kind = kind;
+        record.row.key = key;
+        record.runtime = options_.runtime;
+        record.operation = options_.operation;
+        record.created_at = now_rfc3339();
+        return std::make_unique<StoreJournalEntry>(store_, store_.transact([&](Transaction& transaction) {
+            return transaction.insert_journal(record);
+        }));
+    }
+    void gone(std::string_view kind, std::string_view key) override {
+        store_.transact([&](Transaction& transaction) {
+            transaction.delete_journal(options_.runtime, options_.instance, kind, key);
+        });
+    }
+
+  private:
+    Store& store_;
+    const CallOptions& options_;
+};
+
+CallContext::CallContext(Store& store, CallOptions options)
+    : store_(store),
+      options_(std::move(options)),
+      journal_(std::make_unique<StoreJournal>(store_, options_)) {
+    if (options_.second_cancel_fd < 0) return;
+    if (options_.cancel_fd < 0) {
+        options_.cancel_fd = std::exchange(options_.second_cancel_fd, -1);
+        return;
+    }
+    both_.reset(::epoll_create1(EPOLL_CLOEXEC));
+    if (!both_) throw error_from_errno(errno, "cannot watch for cancellation");
+    watch(both_.get(), options_.cancel_fd);
+    watch(both_.get(), options_.second_cancel_fd);
+}
+
+CallContext::~CallContext() = default;
+
+int CallContext::cancel_fd() const noexcept { return both_ ? both_.get() : options_.cancel_fd; }
+
+bool CallContext::cancelled() const noexcept {
+    pollfd fd{cancel_fd(), POLLIN, 0};
+    return fd.fd >= 0 && ::poll(&fd, 1, 0) > 0;
+}
+
+void CallContext::log(LogLevel level, std::string_view message) noexcept {
+    try {
+        if (options_.log) options_.log(level, message);
+    } catch (...) {
+        // A line is lost; the call goes on.
+    }
+}
+
+void CallContext::progress(const Progress& progress) {
+    if (options_.progress) options_.progress(progress);
+}
+
+void CallContext::save_state(const RuntimeState& state) {
+    if (options_.instance.empty())
+        throw Error{Code::internal, "a runtime saved state in a call that is about no instance"};
+    store_.transact([&](Transaction& transaction) {
+        transaction.update_instance_state(options_.instance, state);
+        if (options_.state_saved) transaction.after_commit([&] { options_.state_saved(state); });
+    });
+}
+
+Journal& CallContext::journal() { return *journal_; }
+
+Network& CallContext::network() {
+    throw Error{Code::unavailable, "this daemon offers no network service to runtimes"};
+}
+
+Processes& CallContext::processes() {
+    throw Error{Code::unavailable, "this daemon offers no process service to runtimes"};
+}
+
+}  // namespace minions::core

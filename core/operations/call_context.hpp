@@ -1,0 +1,53 @@
+#pragma once
+
+#include "core/store/store.hpp"
+
+#include <minions/context.hpp>
+
+#include <functional>
+#include <string>
+
+namespace minions::core {
+
+/// What a call into a runtime is about, and how it is bounded.
+struct CallOptions {
+    std::string runtime;
+    std::string instance;   ///< id, or empty (a build)
+    std::string operation;  ///< id, or empty for calls outside of operations
+    SteadyTime deadline = SteadyTime::max();
+    int cancel_fd = -1;         ///< readable: cancelled; -1: never. Borrowed
+    int second_cancel_fd = -1;  ///< as cancel_fd where two may end the call
+    std::function<void(const Progress&)> progress;
+    std::function<void(const RuntimeState&)> state_saved;  ///< as Transaction::after_commit()
+    std::function<void(LogLevel, std::string_view)> log;
+};
+
+/// minions::Context over the store: journal rows and the runtime's state are committed before the call that
+/// asked for them returns. Network and processes throw unavailable: their services come with the VM runtimes.
+/// Usable from several threads, as Context says; must not outlive the store.
+class CallContext final : public Context {
+  public:
+    CallContext(Store& store, CallOptions options);
+    ~CallContext() override;
+
+    SteadyTime deadline() const override { return options_.deadline; }
+    bool cancelled() const noexcept override;
+    /// -1 polls as never readable.
+    int cancel_fd() const noexcept override;
+    void log(LogLevel level, std::string_view message) noexcept override;
+    void progress(const Progress& progress) override;
+    /// Throws internal where the call is about no instance.
+    void save_state(const RuntimeState& state) override;
+    Journal& journal() override;
+    Network& network() override;
+    Processes& processes() override;
+
+  private:
+    class StoreJournal;
+    Store& store_;
+    CallOptions options_;
+    std::unique_ptr<StoreJournal> journal_;
+    Fd both_;  ///< an epoll descriptor where two descriptors may cancel
+};
+
+}  // namespace minions::core
