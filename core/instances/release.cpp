@@ -1,0 +1,21 @@
+#include "core/instances/release.hpp"
+
+#include <exception>
+
+namespace minions::core {
+
+void release_rows(Store& store, const RuntimeHandle& runtime, Context& call,
+                  const std::vector<JournalRecord>& records) {
+    std::exception_ptr failure;
+    for (const JournalRecord& record : records) {
+        try {
+            runtime.runtime->release(call, record.row);
+            store.transact([&](Transaction& transaction) { transaction.delete_journal(record.row.id); });
+        } catch (const std::exception&) {
+            failure = std::current_exception();
+        }
+    }
+    if (failure) std::rethrow_exception(failure);
+}
+
+}  // namespace minions::core
