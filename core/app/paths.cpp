@@ -1,0 +1,89 @@
+#include "core/app/paths.hpp"
+
+#include <minions/error.hpp>
+
+#include <fmt/format.h>
+
+#include <sys/stat.h>
+
+#include <system_error>
+
+namespace minions::core {
+namespace {
+
+/// Of sockaddr_un::sun_path, without the NUL at its end.
+constexpr std::size_t max_socket_path = 107;
+/// What instances put below the run directory: an id of 12 characters, a file name, a port's suffix.
+constexpr std::size_t max_run_path = 60;
+
+std::filesystem::path absolute_of(const Config& config, const char* key) {
+    const auto text = config.string(key);
+    if (text.empty()) {
+        throw Error(Code::invalid, fmt::format("{}: '{}' must name a directory", config.source(key), key));
+    }
+    return std::filesystem::absolute(text).lexically_normal();
+}
+
+void make_directory(const std::filesystem::path& path, const char* key) {
+    std::error_code error;
+    if (std::filesystem::create_directories(path, error)) {
+        std::filesystem::permissions(path, std::filesystem::perms(0755), error);
+    }
+    if (error) {
+        const auto failure = error_from_errno(
+            error.value(), fmt::format("cannot make the directory {} of '{}'", path.string(), key));
+        throw Error(failure.code(), failure.message(),
+                    failure.hint().empty()
+                        ? fmt::format("run as root, or set '{}' to a directory of yours", key)
+                        : failure.hint());
+    }
+}
+
+}  // namespace
+
+std::vector<std::filesystem::path> plugin_directories(const Config& config) {
+    std::error_code error;
+    const auto executable = std::filesystem::read_symlink("/proc/self/exe", error);
+    std::vector<std::filesystem::path> directories;
+    if (!error) {
+        directories.push_back(executable.parent_path().parent_path() / "lib" / "minions" / "runtimes");
+    }
+    for (const auto& directory : config.list("plugin_dirs")) {
+        directories.push_back(std::filesystem::absolute(directory).lexically_normal());
+    }
+    return directories;
+}
+
+Paths paths_of(const Config& config) {
+    Paths paths;
+    paths.state = absolute_of(config, "state_dir");
+    paths.run = absolute_of(config, "run_dir");
+    paths.plugins = plugin_directories(config);
+    if (paths.run.string().size() > max_run_path) {
+        throw Error(Code::invalid,
+                    fmt::format("{}: the path of 'run_dir' is longer than {} bytes", config.source("run_dir"),
+                                max_run_path),
+                    "sockets below it would not fit: choose a shorter one");
+    }
+    auto socket = config.string("server.socket");
+    constexpr std::string_view placeholder = "{run_dir}";
+    if (socket.starts_with(placeholder)) socket.replace(0, placeholder.size(), paths.run.string());
+    if (!socket.empty()) socket = std::filesystem::absolute(socket).lexically_normal().string();
+    if (socket.size() > max_socket_path) {
+        throw Error(Code::invalid,
+                    fmt::format("{}: the path of 'server.socket' is longer than {} bytes",
+                                config.source("server.socket"), max_socket_path),
+                    "choose a shorter one");
+    }
+    paths.socket = std::move(socket);
+    return paths;
+}
+
+void make_run_directories(const Paths& paths) {
+    make_directory(paths.run, "run_dir");
+    if (!paths.socket.empty()) {
+        make_directory(std::filesystem::path(paths.socket).parent_path(), "server.socket");
+    }
+}
+
+}  // namespace minions::core
