@@ -1,0 +1,143 @@
+#include "init.hpp"
+
+#include <minions/base/files.hpp>
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstring>
+#include <string>
+#include <system_error>
+
+namespace minions::agent {
+
+namespace {
+
+struct Mount {
+    const char* what;
+    const char* where;
+    const char* type;
+    unsigned long flags;
+    const char* data;
+};
+
+constexpr unsigned long usual = MS_NOSUID | MS_NOEXEC | MS_NODEV;
+constexpr Mount mounts[] = {
+    {"proc", "/proc", "proc", usual, nullptr},
+    {"sysfs", "/sys", "sysfs", usual, nullptr},
+    {"devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "mode=0755"},
+    {"devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "gid=5,mode=620,ptmxmode=666"},
+    {"tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777"},
+    {"tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755"},
+    {"tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777"},
+    {"cgroup2", "/sys/fs/cgroup", "cgroup2", usual, nullptr},
+};
+/// Paths of kernel modules, one a line.
+constexpr const char* modules_list = "/etc/minions-agent/modules";
+constexpr auto grace = std::chrono::seconds(3);
+
+void complain(const char* what, const char* where) {
+    std::fprintf(stderr, "minions-agent: cannot %s %s: %s\n", what, where, std::strerror(errno));
+}
+
+void mount_all() {
+    if (::mount(nullptr, "/", nullptr, MS_REMOUNT, nullptr) != 0) complain("make writable:", "/");
+    for (const Mount& each : mounts) {
+        ::mkdir(each.where, 0755);
+        // EBUSY: the kernel or an initramfs was quicker.
+        if (::mount(each.what, each.where, each.type, each.flags, each.data) != 0 && errno != EBUSY)
+            complain("mount", each.where);
+    }
+    if (::symlink("/proc/self/fd", "/dev/fd") != 0 && errno != EEXIST) complain("make the link", "/dev/fd");
+}
+
+/// Loads what `modules_list` names, in its order, which is that of their dependencies.
+void load_modules() {
+    std::string text;
+    try {
+        text = read_file(modules_list, std::size_t{1} << 16U);
+    } catch (const std::system_error&) {  // a kernel with all that it needs built in
+        return;
+    }
+    for (std::size_t at = 0; at < text.size();) {
+        const std::size_t end = std::min(text.find('\n', at), text.size());
+        const std::string path = text.substr(at, end - at);
+        at = end + 1;
+        if (path.empty()) continue;
+        const Fd module(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+        if ((!module || ::syscall(SYS_finit_module, module.get(), "", 0) != 0) && errno != EEXIST)
+            complain("load", path.c_str());
+    }
+}
+
+}  // namespace
+
+Init::Init(Loop& loop, Machine& machine) : loop_(loop) {
+    mount_all();
+    load_modules();
+    ::reboot(RB_DISABLE_CAD);  // the power button's key combination is a signal to us
+    sigset_t mask{};
+    ::sigemptyset(&mask);
+    ::sigaddset(&mask, SIGCHLD);
+    ::sigaddset(&mask, SIGINT);   // reboot
+    ::sigaddset(&mask, SIGTERM);  // power off
+    ::pthread_sigmask(SIG_BLOCK, &mask, nullptr);
+    signals_.reset(::signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK));
+    if (!signals_) throw std::system_error(errno, std::generic_category(), "signalfd");
+    loop_.watch(signals_.get(), EPOLLIN, [this](std::uint32_t) {
+        signalfd_siginfo info{};
+        while (::read(signals_.get(), &info, sizeof info) == sizeof info) {
+            if (info.ssi_signo == SIGINT) end(true);
+            if (info.ssi_signo == SIGTERM) end(false);
+        }
+        reap();
+    });
+    machine.boot_id = Machine(loop).boot_id;  // readable only since /proc is mounted
+    machine.power = [this](bool reboot) {
+        loop_.after(std::chrono::milliseconds(50), [this, reboot] { end(reboot); });
+    };
+    try {
+        set_interface_up("lo");
+    } catch (const std::system_error& error) {
+        std::fprintf(stderr, "minions-agent: %s\n", error.what());
+    }
+}
+
+/// Reaps orphans. A child of our own is left to whoever waits for it: all of those lead a session.
+void Init::reap() {
+    for (;;) {
+        siginfo_t info{};
+        if (::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) != 0 || info.si_pid == 0) return;
+        if (::getsid(info.si_pid) == info.si_pid) {
+            // Not certainly our own: somebody's orphan may lead a session too. Ours are reaped within this
+            // turn of the loop, so look again a little later.
+            loop_.after(std::chrono::milliseconds(100),
+                        [pid = info.si_pid] { ::waitpid(pid, nullptr, WNOHANG); });
+            return;
+        }
+        ::waitpid(info.si_pid, nullptr, WNOHANG);
+    }
+}
+
+void Init::end(bool reboot) {
+    ::kill(-1, SIGTERM);
+    const auto until = Loop::Clock::now() + grace;
+    while (Loop::Clock::now() < until && (::waitpid(-1, nullptr, WNOHANG) >= 0)) ::usleep(20'000);
+    ::kill(-1, SIGKILL);
+    ::sync();
+    ::mount(nullptr, "/", nullptr, MS_REMOUNT | MS_RDONLY, nullptr);
+    ::reboot(reboot ? RB_AUTOBOOT : RB_POWER_OFF);
+}
+
+}  // namespace minions::agent

@@ -1,0 +1,51 @@
+#include "machine.hpp"
+
+#include <minions/base/files.hpp>
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/vfs.h>
+
+#include <csignal>
+#include <string>
+#include <system_error>
+
+namespace minions::agent {
+
+namespace {
+/// linux/fs/ext4: _IOW('f', 16, __u64), the new size in blocks.
+constexpr unsigned long ext4_resize = _IOW('f', 16, std::uint64_t);
+constexpr long ext4_magic = 0xEF53;
+}  // namespace
+
+void grow_root() {
+    const Fd root(::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    struct stat info {};
+    struct statfs system {};
+    if (!root || ::fstat(root.get(), &info) != 0 || ::fstatfs(root.get(), &system) != 0)
+        throw std::system_error(errno, std::generic_category(), "cannot look at the root file system");
+    if (system.f_type != ext4_magic) throw Refusal{End::refused, "the root file system is not ext4"};
+    const std::string name =
+        "/sys/dev/block/" + std::to_string(::major(info.st_dev)) + ":" + std::to_string(::minor(info.st_dev));
+    if (::access((name + "/partition").c_str(), F_OK) == 0)
+        throw Refusal{End::refused, "the root file system is on a partition; grow that first"};
+    const std::uint64_t sectors = std::stoull(read_file(name + "/size", 64));
+    std::uint64_t blocks = sectors * 512 / static_cast<std::uint64_t>(system.f_bsize);
+    if (::ioctl(root.get(), ext4_resize, &blocks) != 0 && errno != EBUSY)
+        throw std::system_error(errno, std::generic_category(), "cannot grow the root file system");
+}
+
+void ask_init(bool reboot) {
+    // systemd's own numbers (systemd(1), "Signals"); other inits take the rest of their business from these
+    // too.
+    const int signal = reboot ? SIGRTMIN + 5 : SIGRTMIN + 4;
+    if (::access("/run/systemd/system", F_OK) != 0)
+        throw Refusal{End::refused, "this machine's init is not systemd; run its own shutdown command"};
+    if (::kill(1, signal) != 0)
+        throw std::system_error(errno, std::generic_category(), "cannot ask init to shut down");
+}
+
+}  // namespace minions::agent
