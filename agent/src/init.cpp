@@ -83,9 +83,17 @@ void load_modules() {
 
 }  // namespace
 
-Init::Init(Loop& loop, Machine& machine) : loop_(loop) {
+void prepare_system() {
     mount_all();
     load_modules();
+    try {
+        set_interface_up("lo");
+    } catch (const std::system_error& error) {
+        std::fprintf(stderr, "minions-agent: %s\n", error.what());
+    }
+}
+
+Init::Init(Loop& loop, Machine& machine) : loop_(loop) {
     ::reboot(RB_DISABLE_CAD);  // the power button's key combination is a signal to us
     sigset_t mask{};
     ::sigemptyset(&mask);
@@ -103,15 +111,9 @@ Init::Init(Loop& loop, Machine& machine) : loop_(loop) {
         }
         reap();
     });
-    machine.boot_id = Machine(loop).boot_id;  // readable only since /proc is mounted
     machine.power = [this](bool reboot) {
         loop_.after(std::chrono::milliseconds(50), [this, reboot] { end(reboot); });
     };
-    try {
-        set_interface_up("lo");
-    } catch (const std::system_error& error) {
-        std::fprintf(stderr, "minions-agent: %s\n", error.what());
-    }
 }
 
 /// Reaps orphans. A child of our own is left to whoever waits for it: all of those lead a session.

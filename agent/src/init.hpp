@@ -4,12 +4,16 @@
 
 namespace minions::agent {
 
-/// What the first process of a small guest does beside being the agent: mounts what every system has, reaps
-/// orphans, ends the machine. Belongs to the loop's thread.
+/// The first thing that the first process of a small guest does: mounts what every system has, loads modules,
+/// brings lo up. What cannot be done is told on the console and left: a guest that is half usable can be
+/// looked at.
+void prepare_system();
+
+/// What that process does beside being the agent: reaps orphans, ends the machine. Belongs to the loop's
+/// thread.
 class Init {
   public:
-    /// Mounts, brings lo up, takes over SIGCHLD and the machine's power. What cannot be done is told on the
-    /// console and left: a guest that is half usable can be looked at.
+    /// Takes over SIGCHLD and the machine's power. Throws std::system_error.
     Init(Loop& loop, Machine& machine);
 
   private:

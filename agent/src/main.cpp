@@ -27,11 +27,13 @@ constexpr const char* help =
 int serve(const std::string& connect) {
     using namespace minions::agent;
     ::signal(SIGPIPE, SIG_IGN);
+    const bool is_init = ::getpid() == 1;
+    if (is_init) prepare_system();
     Loop loop;
     Machine machine(loop);
     machine.software = MINIONS_VERSION;
     std::optional<Init> init;
-    if (::getpid() == 1) init.emplace(loop, machine);
+    if (is_init) init.emplace(loop, machine);
     Dialler dialler(loop, machine, parse_address(connect));
     dialler.dial();
     loop.run();

@@ -36,7 +36,6 @@ class Program : public Task {
     void cancel() override;
 
   protected:
-    Process& process() noexcept { return process_; }
     /// The `end` of a program that ended by itself.
     virtual Fields describe(const ExitStatus& status);
 

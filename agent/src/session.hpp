@@ -11,7 +11,6 @@
 
 namespace minions::agent {
 
-/// What the agent knows of its machine for as long as it runs.
 struct Machine;
 
 /// One conversation with the host, from hello to the loss of the transport. Belongs to the loop's thread.
@@ -28,7 +27,6 @@ class Session {
     ~Session();
 
     Link& link() noexcept { return link_; }
-    Machine& machine() noexcept { return machine_; }
     /// The end of a task, which is gone when this returns to the loop.
     void end(std::uint32_t stream, const Fields& how);
 

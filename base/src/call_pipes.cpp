@@ -1,10 +1,7 @@
 #include <minions/base/call_pipes.hpp>
 
-#include <fcntl.h>
-
 #include <algorithm>
 #include <cerrno>
-#include <system_error>
 
 namespace minions {
 namespace {
@@ -23,8 +20,7 @@ Fd CallPipes::collect(std::function<void(std::string_view)> take) {
 
 Fd CallPipes::feed(std::string text) {
     FdPair pipe = make_pipe();
-    if (::fcntl(pipe.second.get(), F_SETFL, O_WRONLY | O_NONBLOCK) != 0)
-        throw std::system_error(errno, std::generic_category(), "fcntl");
+    make_nonblocking(pipe.second.get());
     text_ = std::move(text);
     feed_ = std::move(pipe.second);
     return std::move(pipe.first);

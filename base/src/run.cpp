@@ -1,6 +1,5 @@
 #include <minions/base/spawn.hpp>
 
-#include <fcntl.h>
 #include <signal.h>
 
 #include <algorithm>
@@ -13,9 +12,7 @@ namespace {
 Fd reading_end(Stdio& child_side) {
     FdPair pipe = make_pipe();
     child_side = Stdio(std::move(pipe.second));
-    if (::fcntl(pipe.first.get(), F_SETFL, O_NONBLOCK) != 0) {
-        throw std::system_error(errno, std::generic_category(), "fcntl");
-    }
+    make_nonblocking(pipe.first.get());
     return std::move(pipe.first);
 }
 

@@ -7,8 +7,6 @@
 #include <Poco/URI.h>
 #include <fmt/format.h>
 
-#include <fcntl.h>
-
 #include <exception>
 #include <thread>
 
@@ -71,8 +69,7 @@ class Upload {
   public:
     Upload(http::Request& request, Fd to)
         : reader_(*request.reader), gone_(request.client), to_(std::move(to)) {
-        if (::fcntl(to_.get(), F_SETFL, O_WRONLY | O_NONBLOCK) != 0)
-            throw error_from_errno(errno, "cannot set up a pipe");
+        make_nonblocking(to_.get());
         thread_ = std::thread([this] { run(); });
     }
     Upload(const Upload&) = delete;

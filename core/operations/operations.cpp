@@ -29,6 +29,15 @@ Error mismatch(const Idempotency& idempotency) {
             "use a new key for a new request"};
 }
 
+void store_end(Transaction& transaction, const OperationRow& row) {
+    transaction.finish_operation(row);
+    transaction.event("operation.finished", row.id,
+                      Value::object({{"kind", row.kind},
+                                     {"subject", row.subject},
+                                     {"status", word_of(row.status)},
+                                     {"error", row.error}}));
+}
+
 }  // namespace
 
 Operations::Impl::Impl(Operations& owner, Store& store_in, OperationsOptions options_in)
@@ -188,12 +197,7 @@ OperationPtr Operations::Impl::commit_start(const JobPtr& job) {
 /// Stores the outcome, and shows it with the commit: before anybody hears of it by an event.
 void Operations::Impl::finish_in(Transaction& transaction, const JobPtr& job, OperationRow row) {
     row.finished_at = now_rfc3339();
-    transaction.finish_operation(row);
-    transaction.event("operation.finished", row.id,
-                      Value::object({{"kind", row.kind},
-                                     {"subject", row.subject},
-                                     {"status", word_of(row.status)},
-                                     {"error", row.error}}));
+    store_end(transaction, row);
     if (job->request.finished) job->request.finished(transaction, row);
     if (++state.lock()->finishes % prune_every == 0) {
         transaction.prune_idempotency();
@@ -384,12 +388,7 @@ void Operations::fail_interrupted() {
                                            "the daemon restarted while this operation was under way",
                                            "look at what is there now, then repeat it if need be", true}
                                          .with("operation", row.id));
-            transaction.finish_operation(row);
-            transaction.event("operation.finished", row.id,
-                              Value::object({{"kind", row.kind},
-                                             {"subject", row.subject},
-                                             {"status", word_of(row.status)},
-                                             {"error", row.error}}));
+            store_end(transaction, row);
         }
     });
 }

@@ -69,7 +69,6 @@ class Transaction {
 
     void insert_token(const TokenRow& row);
     std::vector<TokenRow> tokens();
-    std::optional<TokenRow> token_by_hash(std::string_view hash);
     /// False if there was none of that id.
     bool delete_token(std::string_view id);
 

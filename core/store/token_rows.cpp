@@ -2,24 +2,6 @@
 
 namespace minions::core {
 
-namespace {
-
-using Text = std::string;
-
-template <class... Args>
-std::vector<TokenRow> select_tokens(Sql& sql, const std::string& where, const Args&... args) {
-    std::vector<TokenRow> rows;
-    for (auto& [id, hash, name, scope, last4, created_at, expires_at] :
-         sql.query<Text, Text, Text, Text, Text, Text, Text>(
-             "SELECT id, hash, name, scope, last4, created_at, expires_at FROM tokens " + where, args...)) {
-        rows.push_back({std::move(id), std::move(hash), std::move(name), std::move(scope), std::move(last4),
-                        std::move(created_at), text_time(std::move(expires_at))});
-    }
-    return rows;
-}
-
-}  // namespace
-
 void Transaction::insert_token(const TokenRow& row) {
     impl_.sql->command(
         "INSERT INTO tokens (id, hash, name, scope, last4, created_at, expires_at)"
@@ -27,12 +9,17 @@ void Transaction::insert_token(const TokenRow& row) {
         row.id, row.hash, row.name, row.scope, row.last4, row.created_at, time_text(row.expires_at));
 }
 
-std::vector<TokenRow> Transaction::tokens() { return select_tokens(*impl_.sql, "ORDER BY created_at, id"); }
-
-std::optional<TokenRow> Transaction::token_by_hash(std::string_view hash) {
-    auto rows = select_tokens(*impl_.sql, "WHERE hash = ?", hash);
-    if (rows.empty()) return std::nullopt;
-    return std::move(rows.front());
+std::vector<TokenRow> Transaction::tokens() {
+    using Text = std::string;
+    std::vector<TokenRow> rows;
+    for (auto& [id, hash, name, scope, last4, created_at, expires_at] :
+         impl_.sql->query<Text, Text, Text, Text, Text, Text, Text>(
+             "SELECT id, hash, name, scope, last4, created_at, expires_at FROM tokens ORDER BY created_at, "
+             "id")) {
+        rows.push_back({std::move(id), std::move(hash), std::move(name), std::move(scope), std::move(last4),
+                        std::move(created_at), text_time(std::move(expires_at))});
+    }
+    return rows;
 }
 
 bool Transaction::delete_token(std::string_view id) {

@@ -1,7 +1,6 @@
 #include <minions/agent/link.hpp>
 #include <minions/agent/pipes.hpp>
 
-#include <fcntl.h>
 #include <sys/epoll.h>
 
 #include <algorithm>
@@ -19,9 +18,7 @@ constexpr int most_at_once = 16;
 }  // namespace
 
 Link::Link(Loop& loop, Fd fd, Events events) : loop_(loop), fd_(std::move(fd)), events_(std::move(events)) {
-    const int flags = ::fcntl(fd_.get(), F_GETFL);
-    if (flags < 0 || ::fcntl(fd_.get(), F_SETFL, flags | O_NONBLOCK) != 0)
-        throw std::system_error(errno, std::generic_category(), "fcntl");
+    make_nonblocking(fd_.get());
     if (!loop_.watch(fd_.get(), EPOLLIN, [this](std::uint32_t what) { on_ready(what); }))
         throw std::system_error(EINVAL, std::generic_category(), "the transport cannot be waited for");
 }

@@ -1,12 +1,10 @@
 #include <minions/agent/pipes.hpp>
 
-#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <system_error>
 
 namespace minions::agent {
 
@@ -15,9 +13,7 @@ namespace {
 constexpr std::size_t piece = std::size_t{32} << 10U;
 
 Fd non_blocking(Fd fd) {
-    const int flags = ::fcntl(fd.get(), F_GETFL);
-    if (flags < 0 || ::fcntl(fd.get(), F_SETFL, flags | O_NONBLOCK) != 0)
-        throw std::system_error(errno, std::generic_category(), "fcntl");
+    make_nonblocking(fd.get());
     return fd;
 }
 

@@ -56,6 +56,9 @@ FdPair make_socketpair(int type);
 /// A close-on-exec copy of `fd`. Throws std::system_error.
 Fd duplicate(int fd);
 
+/// Sets O_NONBLOCK on what `fd` refers to, for everybody who shares it. Throws std::system_error.
+void make_nonblocking(int fd);
+
 /// Writes all of `size` bytes to a blocking descriptor, retrying on EINTR and short writes; never raises
 /// SIGPIPE on sockets. Throws std::system_error (EPIPE when the reader is gone).
 void write_all(int fd, const void* data, std::size_t size);

@@ -301,8 +301,11 @@ TEST_CASE("tokens, deployments and diagnoses are kept") {
     Store store(directory.path());
     store.transact([](Transaction& transaction) {
         transaction.insert_token({"t1", "hash", "ci", "manage", "abcd", now_rfc3339(), std::nullopt});
-        CHECK(transaction.token_by_hash("hash")->name == "ci");
-        CHECK_FALSE(transaction.token_by_hash("hash")->expires_at);
+        const auto tokens = transaction.tokens();
+        REQUIRE(tokens.size() == 1);
+        CHECK(tokens.front().hash == "hash");
+        CHECK(tokens.front().name == "ci");
+        CHECK_FALSE(tokens.front().expires_at);
         CHECK(transaction.delete_token("t1"));
         CHECK_FALSE(transaction.delete_token("t1"));
 

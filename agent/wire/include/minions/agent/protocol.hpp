@@ -49,7 +49,7 @@ enum class Method : std::uint8_t {
     shutdown,
 };
 
-enum Channel : std::uint8_t { channel_input = 0, channel_output = 1, channel_error = 2, channel_count = 3 };
+enum Channel : std::uint8_t { channel_input = 0, channel_output = 1, channel_error = 2 };
 
 /// How a request ended.
 enum class End : std::uint8_t {
