@@ -79,7 +79,6 @@ Daemon::Daemon(Config& config, Log& log)
       services_(make_services()) {
     const auto bind = config_.list("server.bind");
     check_bind(bind, tokens_->any(), settings::access(config_).trusted);
-    operations_.fail_interrupted();
     for (const auto& warning : plugins_.warnings()) log_.warning(warning);
     for (const auto& warning : config_.unclaimed()) log_.warning(warning);
     reports_.open();

@@ -29,7 +29,7 @@ class Deployments {
     Deployments& operator=(const Deployments&) = delete;
 
     /// Undoes what a former daemon left half done here: clones and unfinished records (images are Instances'
-    /// to undo, by the journal). Call once at start, after Operations::fail_interrupted(). What resists now
+    /// to undo, by the journal). Call once at start, after Instances::start(). What resists now
     /// is returned, a sentence each, and tried again at the next start.
     std::vector<std::string> recover();
 

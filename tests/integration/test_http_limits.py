@@ -1,8 +1,10 @@
 """What clients may use up of the HTTP server, and what everybody else notices of it: the real daemon and its own
 routes, with instances of the null runtime."""
 
+import contextlib
 import http.client
 import json
+import multiprocessing
 import resource
 import selectors
 import socket
@@ -38,11 +40,11 @@ def refused(reply, status, path):
     return reply
 
 
-class Droppers(threading.Thread):
-    """Connections that each send one byte of an endless head a second; `replies` has what each got until its end."""
+class Droppers:
+    """Connections that each send one byte of an endless head a second, until the server has ended the last. A process
+    of its own: beside 64 threads in one interpreter, they would not get their turn each second."""
 
     def __init__(self, address):
-        super().__init__(daemon=True)
         host, port = address.rsplit(":", 1)
         self.replies = {}
         self.rounds = 0
@@ -59,19 +61,33 @@ class Droppers(threading.Thread):
         while self.selector.get_map():
             for key in list(self.selector.get_map().values()):
                 if not self.replies[key.data]:
-                    key.fileobj.send(head[self.rounds:self.rounds + 1])
+                    # The server may have answered and closed since: its answer is still there to be read.
+                    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                        key.fileobj.send(head[self.rounds:self.rounds + 1])
             self.rounds += 1
-            following += 1
-            while (left := following - time.monotonic()) > 0 and self.selector.get_map():
-                for key, _ in self.selector.select(left):
+            following = max(following + 1, time.monotonic())
+            while self.selector.get_map():
+                for key, _ in self.selector.select(max(following - time.monotonic(), 0)):
                     self.take(key)
+                if time.monotonic() >= following:
+                    break
 
     def take(self, key):
-        got = key.fileobj.recv(4096)
+        try:
+            got = key.fileobj.recv(4096)
+        except ConnectionResetError:
+            got = b""  # what was sent into the closing connection
         self.replies[key.data] += got
         if not got:
             self.selector.unregister(key.fileobj)
             key.fileobj.close()
+
+    @classmethod
+    def work(cls, address, to):
+        droppers = cls(address)
+        to.send("connected")
+        droppers.run()
+        to.send((droppers.rounds, list(droppers.replies.values())))
 
 
 class KeepAlive(threading.Thread):
@@ -102,21 +118,25 @@ def test_a_thousand_slow_senders_and_64_clients_at_once(vms):
     files, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(files, min(most, 4096)), most))
     daemon = vms()
-    slow = Droppers(daemon.address)
+    slow, theirs = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.Process(target=Droppers.work, args=(daemon.address, theirs), daemon=True)
+    process.start()
+    assert slow.poll(30) and slow.recv() == "connected"
     over = threading.Event()
     clients = [KeepAlive(daemon.address, over) for _ in range(CLIENTS)]
     begin = time.monotonic()
-    slow.start()
     for client in clients:
         client.start()
-    slow.join(6 * HEADER_TIMEOUT)
+    assert slow.poll(6 * HEADER_TIMEOUT)
+    rounds, replies = slow.recv()
     lasted = time.monotonic() - begin
     over.set()
     for client in clients:
         client.join(30)
-    assert not slow.is_alive() and lasted >= HEADER_TIMEOUT - 1
-    assert slow.rounds > HEADER_TIMEOUT // 2
-    assert all(reply.startswith(b"HTTP/1.1 408 ") for reply in slow.replies.values())
+    process.join(10)
+    assert process.exitcode == 0 and lasted >= HEADER_TIMEOUT - 2  # they began a little earlier than `begin`
+    assert rounds > HEADER_TIMEOUT // 2
+    assert all(reply.startswith(b"HTTP/1.1 408 ") for reply in replies), {reply[:12] for reply in replies}
     for client in clients:
         assert set(client.statuses) == {200} and len(client.statuses) > HEADER_TIMEOUT, client.statuses[-3:]
     seconds = sorted(second for client in clients for second in client.seconds)
