@@ -36,7 +36,7 @@ CallContext Instances::Impl::background_call(const std::string& runtime, const s
         call_options.state_saved = [this, instance](const RuntimeState& state) {
             table.set_state(instance, state);
         };
-    return {store, std::move(call_options)};
+    return operations.call(std::move(call_options));
 }
 
 /// Asks for each of the instances, some at a time so that a slow one delays no other, and commits what is

@@ -4,12 +4,16 @@
 
 namespace minions::core {
 
-void release_rows(Store& store, const RuntimeHandle& runtime, Context& call,
+void release_rows(Store& store, const RuntimeHandle& runtime, CallContext& call,
                   const std::vector<JournalRecord>& records) {
     std::exception_ptr failure;
     for (const JournalRecord& record : records) {
         try {
-            runtime.runtime->release(call, record.row);
+            if (record.runtime.empty()) {
+                call.release_own(record.row);
+            } else {
+                runtime.runtime->release(call, record.row);
+            }
             store.transact([&](Transaction& transaction) { transaction.delete_journal(record.row.id); });
         } catch (const std::exception&) {
             failure = std::current_exception();

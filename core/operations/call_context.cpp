@@ -110,12 +110,17 @@ void CallContext::save_state(const RuntimeState& state) {
 
 Journal& CallContext::journal() { return *journal_; }
 
-Network& CallContext::network() {
-    throw Error{Code::unavailable, "this daemon offers no network service to runtimes"};
+VmServices& CallContext::vm_services() {
+    if (!options_.vm_services || options_.instance.empty())
+        throw Error{Code::unavailable, "this call offers no services for VMs"};
+    const auto services = vm_services_.lock();
+    if (!*services) *services = options_.vm_services({*this, options_.instance, options_.operation});
+    return **services;
 }
 
-Processes& CallContext::processes() {
-    throw Error{Code::unavailable, "this daemon offers no process service to runtimes"};
-}
+Network& CallContext::network() { return vm_services().network(); }
+Processes& CallContext::processes() { return vm_services().processes(); }
+Images& CallContext::images() { return vm_services().images(); }
+void CallContext::release_own(const JournalRow& row) { vm_services().release(row); }
 
 }  // namespace minions::core

@@ -2,12 +2,37 @@
 
 #include "core/store/store.hpp"
 
+#include <minions/base/sync.hpp>
 #include <minions/context.hpp>
 
 #include <functional>
+#include <memory>
 #include <string>
 
 namespace minions::core {
+
+/// What the services of a call are about.
+struct VmCall {
+    const Context& ctx;     ///< outlives the services
+    std::string instance;   ///< id
+    std::string operation;  ///< id, or empty
+};
+
+/// What core offers VM runtimes for one call, made when the call first asks for one of them. What they make
+/// is journalled in rows without a runtime. The accessors throw unavailable for what this daemon does not
+/// offer.
+class VmServices {
+  public:
+    virtual ~VmServices() = default;
+    virtual Network& network() = 0;
+    virtual Processes& processes() = 0;
+    virtual Images& images() = 0;
+    /// Undoes one row of theirs. Nothing to undo is success. Repeatable.
+    virtual void release(const JournalRow& row) = 0;
+};
+
+/// [any thread]
+using MakeVmServices = std::function<std::unique_ptr<VmServices>(VmCall call)>;
 
 /// What a call into a runtime is about, and how it is bounded.
 struct CallOptions {
@@ -20,10 +45,11 @@ struct CallOptions {
     std::function<void(const Progress&)> progress;
     std::function<void(const RuntimeState&)> state_saved;  ///< as Transaction::after_commit()
     std::function<void(LogLevel, std::string_view)> log;
+    MakeVmServices vm_services;  ///< empty: network, processes and images are unavailable
 };
 
 /// minions::Context over the store: journal rows and the runtime's state are committed before the call that
-/// asked for them returns. Network and processes throw unavailable: their services come with the VM runtimes.
+/// asked for them returns.
 /// Usable from several threads, as Context says; must not outlive the store.
 class CallContext final : public Context {
   public:
@@ -41,12 +67,18 @@ class CallContext final : public Context {
     Journal& journal() override;
     Network& network() override;
     Processes& processes() override;
+    Images& images() override;
+    /// VmServices::release(). Throws unavailable without services.
+    void release_own(const JournalRow& row);
 
   private:
     class StoreJournal;
+    VmServices& vm_services();
+
     Store& store_;
     CallOptions options_;
     std::unique_ptr<StoreJournal> journal_;
+    Sync<std::unique_ptr<VmServices>> vm_services_;
     Fd both_;  ///< an epoll descriptor where two descriptors may cancel
 };
 

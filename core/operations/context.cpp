@@ -77,7 +77,7 @@ CallContext OperationContext::call(std::string runtime, std::string instance,
     options.progress = [this](const Progress& step) { progress(step); };
     options.state_saved = std::move(state_saved);
     options.log = [this](LogLevel, std::string_view line) { note(line); };
-    return {operations_.impl_->store, std::move(options)};
+    return operations_.call(std::move(options));
 }
 
 CallContext OperationContext::rollback_call(std::string runtime, std::string instance, milliseconds timeout) {
@@ -87,7 +87,7 @@ CallContext OperationContext::rollback_call(std::string runtime, std::string ins
     options.operation = id();
     options.deadline = std::chrono::steady_clock::now() + timeout;
     options.log = [this](LogLevel, std::string_view line) { note(line); };
-    return {operations_.impl_->store, std::move(options)};
+    return operations_.call(std::move(options));
 }
 
 void OperationContext::claim(const std::string& instance) { operations_.impl_->claim(id(), instance); }

@@ -379,6 +379,13 @@ OperationPtr Operations::owner_of(const std::string& instance) const {
     return at == now->claims.end() || !at->second.current ? nullptr : at->second.current->operation;
 }
 
+void Operations::offer(MakeVmServices services) { impl_->vm_services = std::move(services); }
+
+CallContext Operations::call(CallOptions options) const {
+    options.vm_services = impl_->vm_services;
+    return {impl_->store, std::move(options)};
+}
+
 void Operations::fail_interrupted() {
     impl_->store.transact([](Transaction& transaction) {
         for (OperationRow& row : transaction.running_operations()) {

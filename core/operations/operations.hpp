@@ -206,6 +206,11 @@ class Operations {
     /// Marks operations that a former daemon left running as failed. Once, before the first start().
     void fail_interrupted();
 
+    /// What calls into runtimes offer from here on. Once, before the first of them.
+    void offer(MakeVmServices services);
+    /// The context of a call into a runtime, with what is offered. Also for calls outside of operations.
+    CallContext call(CallOptions options) const;
+
     /// Refuses new operations, cancels those under way, and waits for them until then. True if none is left;
     /// what is left is resolved by the next start.
     bool drain(SteadyTime until);

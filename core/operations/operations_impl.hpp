@@ -71,6 +71,7 @@ struct Operations::Impl {
 
     Operations& self;
     Store& store;
+    MakeVmServices vm_services;
     const OperationsOptions options;
     Sync<State> state;
     std::condition_variable changed;  ///< a job came or went, or the end is near

@@ -55,15 +55,17 @@ const HostCalls::CallMethod HostCalls::call_methods[] = {
          return Answer{};
      }},
     {seam::host_method::network_attach,
-     [](PluginCall::Borrowed& call, const Value& parameters, std::vector<Fd>) {
-         const auto uid = parameters["uid"].int_or(-1);
-         if (uid < 0 || uid > 0xfffffffeLL) throw Error(Code::invalid, "field 'uid' must be a user id");
-         return Answer{encode(call.context().network().attach(static_cast<unsigned>(uid))), {}};
+     [](PluginCall::Borrowed& call, const Value&, std::vector<Fd>) {
+         return Answer{encode(call.context().network().attach()), {}};
      }},
     {seam::host_method::network_detach,
      [](PluginCall::Borrowed& call, const Value&, std::vector<Fd>) {
          call.context().network().detach();
          return Answer{};
+     }},
+    {seam::host_method::process_home,
+     [](PluginCall::Borrowed& call, const Value&, std::vector<Fd>) {
+         return Answer{encode(call.context().processes().home()), {}};
      }},
     {seam::host_method::process_start,
      [](PluginCall::Borrowed& call, const Value& parameters, std::vector<Fd> fds) {
@@ -81,6 +83,10 @@ const HostCalls::CallMethod HostCalls::call_methods[] = {
      [](PluginCall::Borrowed& call, const Value& parameters, std::vector<Fd>) {
          call.context().processes().kill(text_of(parameters, "role"));
          return Answer{};
+     }},
+    {seam::host_method::image_acquire,
+     [](PluginCall::Borrowed& call, const Value& parameters, std::vector<Fd>) {
+         return Answer{encode(call.context().images().acquire(text_of(parameters, "name"))), {}};
      }},
 };
 

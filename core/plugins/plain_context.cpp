@@ -21,6 +21,7 @@ bool PlainContext::cancelled() const noexcept {
 
 Network& PlainContext::network() { refuse("network"); }
 Processes& PlainContext::processes() { refuse("processes"); }
+Images& PlainContext::images() { refuse("images"); }
 std::unique_ptr<JournalEntry> PlainContext::intend(std::string_view, std::string_view) { refuse("journal"); }
 
 }  // namespace minions::core

@@ -23,6 +23,7 @@ class PlainContext : public Context, protected Journal {
     Journal& journal() override { return *this; }
     Network& network() override;
     Processes& processes() override;
+    Images& images() override;
 
   private:
     std::unique_ptr<JournalEntry> intend(std::string_view kind, std::string_view key) override;

@@ -84,6 +84,7 @@ RuntimeClient::RuntimeClient(const PluginDescription& description, PluginSink& s
     take(handle.resize, all.resize);
     take(handle.stats, all.stats);
     take(handle.snapshot, all.snapshot);
+    take(handle.copy, all.copy);
     take(handle.build, all.build);
     transport_ = connect([host = host_](std::uint64_t serves, std::string_view text, std::vector<Fd> fds) {
         return host->serve(serves, text, std::move(fds));
@@ -325,6 +326,12 @@ InstanceFacts RuntimeClient::restore_snapshot(Context& ctx, const Instance& inst
 
 void RuntimeClient::delete_snapshot(Context& ctx, const Instance& instance, const std::string& name) {
     invoke(ctx, seam::method::delete_snapshot, named(instance, name));
+}
+
+RuntimeState RuntimeClient::copy(Context& ctx, const Instance& instance, const Instance& source) {
+    Call call = on(instance);
+    call.source = source;
+    return invoke_as<RuntimeState>(ctx, seam::method::copy, call);
 }
 
 BuildResult RuntimeClient::build(Context& ctx, const BuildSpec& spec, Fd context, Fd log) {

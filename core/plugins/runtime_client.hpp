@@ -34,6 +34,7 @@ class RuntimeClient final : public Runtime,
                             public ResizeFacet,
                             public StatsFacet,
                             public SnapshotFacet,
+                            public CopyFacet,
                             public BuildFacet {
   public:
     using Connect = std::function<std::unique_ptr<Transport>(HostHandler)>;
@@ -73,6 +74,7 @@ class RuntimeClient final : public Runtime,
     std::vector<SnapshotInfo> list_snapshots(Context& ctx, const Instance& instance) override;
     InstanceFacts restore_snapshot(Context& ctx, const Instance& instance, const std::string& name) override;
     void delete_snapshot(Context& ctx, const Instance& instance, const std::string& name) override;
+    RuntimeState copy(Context& ctx, const Instance& instance, const Instance& source) override;
     BuildResult build(Context& ctx, const BuildSpec& spec, Fd context, Fd log) override;
     void remove_image(Context& ctx, const std::string& image) override;
 

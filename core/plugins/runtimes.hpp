@@ -32,6 +32,7 @@ struct RuntimeHandle {
     ResizeFacet* resize = nullptr;
     StatsFacet* stats = nullptr;
     SnapshotFacet* snapshot = nullptr;
+    CopyFacet* copy = nullptr;
     BuildFacet* build = nullptr;
 };
 
@@ -53,6 +54,7 @@ void bind_facets(RuntimeHandle& handle, T& object) {
     bind(handle.resize);
     bind(handle.stats);
     bind(handle.snapshot);
+    bind(handle.copy);
     bind(handle.build);
 }
 

@@ -75,6 +75,24 @@ void Transaction::rename_instance(std::string_view id, std::string_view name) {
 
 void Transaction::delete_instance(std::string_view id) {
     impl_.sql->command("DELETE FROM instances WHERE id = ?", id);
+    impl_.sql->command("DELETE FROM vm_slots WHERE instance = ?", id);
+    impl_.sql->command("DELETE FROM image_uses WHERE instance = ?", id);
+}
+
+std::int64_t Transaction::vm_slot(std::string_view instance, std::int64_t count) {
+    for (auto& [slot] :
+         impl_.sql->query<Poco::Int64>("SELECT slot FROM vm_slots WHERE instance = ?", instance))
+        return slot;
+    // The first of a gap: 0, or one after a slot in use.
+    const std::int64_t free = impl_.sql->number(
+        "SELECT ifnull(min(free), -1) FROM (SELECT 0 AS free UNION ALL SELECT slot + 1 FROM vm_slots)"
+        " WHERE free < ? AND free NOT IN (SELECT slot FROM vm_slots)",
+        count);
+    if (free < 0)
+        throw Error{Code::no_space, fmt::format("all {} addresses for VMs are in use", count),
+                    "destroy VMs, or widen network.subnet and vms.uid_count"};
+    impl_.sql->command("INSERT INTO vm_slots (instance, slot) VALUES (?, ?)", instance, free);
+    return free;
 }
 
 std::vector<InstanceRow> Transaction::instances() {

@@ -63,8 +63,22 @@ constexpr const char* version_1[] = {
     " PRIMARY KEY (owner, name)) WITHOUT ROWID",
 };
 
+constexpr const char* version_2[] = {
+    // Address, CID and user id of a VM all derive from its slot: unique by this constraint alone.
+    "CREATE TABLE vm_slots (instance TEXT PRIMARY KEY, slot INTEGER NOT NULL UNIQUE) WITHOUT ROWID",
+
+    "CREATE TABLE images (id TEXT PRIMARY KEY, created_at TEXT NOT NULL, manifest TEXT NOT NULL) WITHOUT "
+    "ROWID",
+    "CREATE TABLE image_tags ("
+    " owner TEXT NOT NULL, name TEXT NOT NULL, image TEXT NOT NULL, created_at TEXT NOT NULL,"
+    " PRIMARY KEY (owner, name)) WITHOUT ROWID",
+    "CREATE TABLE image_uses (instance TEXT PRIMARY KEY, image TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE INDEX image_uses_image ON image_uses (image)",
+};
+
 constexpr Migration table_of_migrations[] = {
     {1, version_1},
+    {2, version_2},
 };
 
 void back_up(Sql& sql, const std::filesystem::path& file, std::int64_t version) {

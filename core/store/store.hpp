@@ -37,6 +37,9 @@ class Transaction {
     /// Throws conflict if another instance of the owner has that name.
     void rename_instance(std::string_view id, std::string_view name);
     void delete_instance(std::string_view id);
+    /// The instance's slot, from 0 and below `count`: the one that it has, or the lowest that is free, which
+    /// is its own until delete_instance(). Throws no_space if there is none.
+    std::int64_t vm_slot(std::string_view instance, std::int64_t count);
     std::vector<InstanceRow> instances();
 
     void insert_operation(const OperationRow& row);

@@ -63,12 +63,17 @@ void CallContext::gone(std::string_view kind, std::string_view key) {
     link_.call(id_, seam::host_method::journal_gone, Value::object({{"kind", kind}, {"key", key}}));
 }
 
-NetworkAttachment CallContext::attach(unsigned uid) {
-    return decode<NetworkAttachment>(
-        link_.call(id_, seam::host_method::network_attach, Value::object({{"uid", uid}})), Unknown::ignore);
+NetworkAttachment CallContext::attach() {
+    return decode<NetworkAttachment>(link_.call(id_, seam::host_method::network_attach, Value::object()),
+                                     Unknown::ignore);
 }
 
 void CallContext::detach() { link_.call(id_, seam::host_method::network_detach, Value::object()); }
+
+ProcessHome CallContext::home() {
+    return decode<ProcessHome>(link_.call(id_, seam::host_method::process_home, Value::object()),
+                               Unknown::ignore);
+}
 
 SupervisedProcess CallContext::start(const ProcessSpec& spec, std::vector<Fd> pass) {
     return supervised(link_.ask(id_, seam::host_method::process_start, encode(spec), std::move(pass)));
@@ -82,6 +87,11 @@ std::optional<SupervisedProcess> CallContext::find(std::string_view role) {
 
 void CallContext::kill(std::string_view role) {
     link_.call(id_, seam::host_method::process_kill, Value::object({{"role", role}}));
+}
+
+VmImage CallContext::acquire(const std::string& name) {
+    return decode<VmImage>(link_.call(id_, seam::host_method::image_acquire, Value::object({{"name", name}})),
+                           Unknown::ignore);
 }
 
 }  // namespace minions::detail

@@ -12,7 +12,11 @@
 namespace minions::detail {
 
 /// The Context of one call into the plugin: a deadline, a flag, and the host services under the call's id.
-class CallContext final : public Context, private Journal, private Network, private Processes {
+class CallContext final : public Context,
+                          private Journal,
+                          private Network,
+                          private Processes,
+                          private Images {
   public:
     CallContext(const HostLink& link, std::uint64_t id, SteadyTime deadline)
         : link_(link), id_(id), deadline_(deadline) {}
@@ -30,15 +34,18 @@ class CallContext final : public Context, private Journal, private Network, priv
     Journal& journal() override { return *this; }
     Network& network() override { return *this; }
     Processes& processes() override { return *this; }
+    Images& images() override { return *this; }
 
   private:
     std::unique_ptr<JournalEntry> intend(std::string_view kind, std::string_view key) override;
     void gone(std::string_view kind, std::string_view key) override;
-    NetworkAttachment attach(unsigned uid) override;
+    NetworkAttachment attach() override;
     void detach() override;
+    ProcessHome home() override;
     SupervisedProcess start(const ProcessSpec& spec, std::vector<Fd> pass) override;
     std::optional<SupervisedProcess> find(std::string_view role) override;
     void kill(std::string_view role) override;
+    VmImage acquire(const std::string& name) override;
 
     const HostLink& link_;
     std::uint64_t id_;

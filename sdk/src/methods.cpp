@@ -110,6 +110,11 @@ MethodResult delete_snapshot(const FacetTable& to, MethodCall& call) {
     facet(to.snapshot).delete_snapshot(call.context, call.instance(), call.name());
     return {};
 }
+MethodResult copy(const FacetTable& to, MethodCall& call) {
+    auto& runtime = facet(to.copy);
+    if (!call.parameters.source) throw Error(Code::invalid, "field 'source' is required");
+    return {encode(runtime.copy(call.context, call.instance(), *call.parameters.source)), Fd()};
+}
 MethodResult build(const FacetTable& to, MethodCall& call) {
     auto& runtime = facet(to.build);
     Fd context = call.take(0);
@@ -151,6 +156,7 @@ constexpr Method methods[] = {
     {seam::method::list_snapshots, list_snapshots},
     {seam::method::restore_snapshot, restore_snapshot},
     {seam::method::delete_snapshot, delete_snapshot},
+    {seam::method::copy, copy},
     {seam::method::build, build},
     {seam::method::remove_image, remove_image},
 };

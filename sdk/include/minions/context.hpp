@@ -59,7 +59,8 @@ class Journal {
     virtual void gone(std::string_view kind, std::string_view key) = 0;
 };
 
-/// What connects an instance to the network. The TAP exists, is up, is owned by `uid` and is on the bridge.
+/// What connects an instance to the network. The TAP exists, is up, belongs to the instance's user
+/// (ProcessHome) and is on the bridge.
 struct NetworkAttachment {
     std::string
         device;  ///< TAP name; empty where the daemon lacks the rights and the VMM uses user networking
@@ -86,25 +87,52 @@ struct NetworkAttachment {
 class Network {
   public:
     virtual ~Network() = default;
-    /// Gives the call's instance its address and CID (the same ones every time) and a fresh TAP owned by
-    /// `uid`.
-    virtual NetworkAttachment attach(unsigned uid) = 0;
+    /// Gives the call's instance its address and CID (the same ones every time) and a fresh TAP.
+    virtual NetworkAttachment attach() = 0;
     /// Removes the TAP; the address stays the instance's until it is destroyed. Repeatable.
     virtual void detach() = 0;
 };
 
-/// A process to keep running beyond this call, and beyond the daemon.
+/// What the processes of an instance run as, and where they leave their files.
+struct ProcessHome {
+    std::int64_t uid =
+        0;  ///< the instance's own user and group; the daemon's where it cannot change to others
+    std::int64_t gid = 0;
+    /// The instance's own directory, which survives a reboot and goes with the instance. It belongs to the
+    /// daemon; `gid` may pass through it, so a file in it that a process opens must belong to `uid` or `gid`.
+    /// The runtime keeps disks and the like here, under names of its own. A process's standard output and
+    /// error arrive here in `<role>.out` and `<role>.err`; a file that has reached its bound is renamed to
+    /// `<role>.out.1` (`<role>.err.1`), replacing the one before, and a new one is begun. A new process of
+    /// the role goes on where the last one ended.
+    std::string directory;
+    /// As `directory`, below the daemon's run directory: short enough for sockets in a subdirectory whose
+    /// name has at most 8 characters, and gone after a reboot.
+    std::string run_directory;
+
+    template <class Self, class Visit>
+    static void fields(Self& self, Visit&& visit) {
+        visit("uid", self.uid, Field{.required = true});
+        visit("gid", self.gid, Field{.required = true});
+        visit("directory", self.directory, Field{.required = true});
+        visit("run_directory", self.run_directory, Field{.required = true});
+    }
+};
+
+/// A process to keep running beyond this call, and beyond the daemon. It runs as the instance's user, with
+/// nothing on its standard input.
 struct ProcessSpec {
-    std::string role;               ///< "vmm": names its files in the instance's run directory
+    std::string role;               ///< "vmm": [a-z]{1,16}
     std::vector<std::string> argv;  ///< absolute program path first
     std::map<std::string, std::string> env;
-    std::optional<std::int64_t> memory_limit_mb;
+    std::vector<std::string> devices;  ///< files whose groups it joins, because it opens them: "/dev/kvm"
+    std::optional<std::int64_t> memory_limit_mb;  ///< feature of hosts with cgroup v2; elsewhere ignored
 
     template <class Self, class Visit>
     static void fields(Self& self, Visit&& visit) {
         visit("role", self.role, Field{.required = true});
         visit("argv", self.argv, Field{.required = true});
         visit("env", self.env);
+        visit("devices", self.devices);
         visit("memory_limit_mb", self.memory_limit_mb);
     }
 };
@@ -147,6 +175,8 @@ struct ProcessEnd {
 class Processes {
   public:
     virtual ~Processes() = default;
+    /// The same for every call about the instance; the directory exists from the first call on.
+    virtual ProcessHome home() = 0;
     /// Descriptors in `pass` arrive in the process as 3, 4, …. Throws conflict while one of that role lives.
     virtual SupervisedProcess start(const ProcessSpec& spec, std::vector<Fd> pass) = 0;
     /// The last process of that role, which an earlier daemon may have started: how recover() and inspect()
@@ -154,6 +184,35 @@ class Processes {
     virtual std::optional<SupervisedProcess> find(std::string_view role) = 0;
     /// Ends the process of that role at once and waits until it is gone. Repeatable.
     virtual void kill(std::string_view role) = 0;
+};
+
+/// An image of core's store, for VM runtimes. Its files are read-only and stay as they are for as long as an
+/// instance holds the image.
+struct VmImage {
+    std::string id;    ///< of its contents: "sha256:…"
+    std::string disk;  ///< path of the root file system, or of a whole disk: always raw
+    std::int64_t disk_bytes = 0;
+    std::string kernel;        ///< path
+    std::string initramfs;     ///< path; empty for none
+    std::string command_line;  ///< of the kernel, without console; names the root device
+
+    template <class Self, class Visit>
+    static void fields(Self& self, Visit&& visit) {
+        visit("id", self.id, Field{.required = true});
+        visit("disk", self.disk, Field{.required = true});
+        visit("disk_bytes", self.disk_bytes);
+        visit("kernel", self.kernel);
+        visit("initramfs", self.initramfs);
+        visit("command_line", self.command_line);
+    }
+};
+
+class Images {
+  public:
+    virtual ~Images() = default;
+    /// The image that `name` stands for now (a tag or an id), which the call's instance holds from here on
+    /// until it is destroyed. Throws not_found, failed (its files are not what they were).
+    virtual VmImage acquire(const std::string& name) = 0;
 };
 
 /// One call into a runtime. Used by the thread that serves the call and by threads that end before it
@@ -182,6 +241,7 @@ class Context {
     // Each throws unavailable, here or when it is used, where the daemon offers no such service.
     virtual Network& network() = 0;
     virtual Processes& processes() = 0;
+    virtual Images& images() = 0;
 };
 
 }  // namespace minions

@@ -46,6 +46,7 @@ struct FacetTable {
     ResizeFacet* resize = nullptr;
     StatsFacet* stats = nullptr;
     SnapshotFacet* snapshot = nullptr;
+    CopyFacet* copy = nullptr;
     BuildFacet* build = nullptr;
 
     /// Calls `visit(slot)` for each facet.
@@ -59,6 +60,7 @@ struct FacetTable {
         visit(resize);
         visit(stats);
         visit(snapshot);
+        visit(copy);
         visit(build);
     }
 };

@@ -170,6 +170,16 @@ struct SnapshotFacet {
     virtual void delete_snapshot(Context& ctx, const Instance& instance, const std::string& name) = 0;
 };
 
+struct CopyFacet {
+    static constexpr const char* facet = "copy";
+    virtual ~CopyFacet() = default;
+    /// As Runtime::create() for `instance`, but with the disk of `source` as it is now instead of an image's:
+    /// a running source keeps running, and its file systems are consistent in the copy. Core has given
+    /// `instance` the spec of the source, and keeps other changes of the source away meanwhile. [instance;
+    /// source, mutating | absent → stopped; running, paused, stopped → same | not repeatable]
+    virtual RuntimeState copy(Context& ctx, const Instance& instance, const Instance& source) = 0;
+};
+
 struct BuildFacet {
     static constexpr const char* facet = "build";
     virtual ~BuildFacet() = default;

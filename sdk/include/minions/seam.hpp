@@ -49,6 +49,7 @@ struct InstanceCall {
     std::optional<std::int64_t> grace_ms;  ///< stop
     std::optional<std::string> name;       ///< path of files, name of a snapshot, image to remove
     std::optional<int> port;               ///< forward
+    std::optional<Instance> source;        ///< copy
     std::vector<std::string> fds;          ///< exec: what each passed descriptor is
 
     template <class Self, class Visit>
@@ -58,6 +59,7 @@ struct InstanceCall {
         visit("grace_ms", self.grace_ms);
         visit("name", self.name);
         visit("port", self.port);
+        visit("source", self.source);
         visit("fds", self.fds);
     }
 };
@@ -90,6 +92,7 @@ inline constexpr const char* create_snapshot = "create_snapshot";
 inline constexpr const char* list_snapshots = "list_snapshots";
 inline constexpr const char* restore_snapshot = "restore_snapshot";
 inline constexpr const char* delete_snapshot = "delete_snapshot";
+inline constexpr const char* copy = "copy";
 inline constexpr const char* build = "build";
 inline constexpr const char* remove_image = "remove_image";
 }  // namespace method
@@ -104,13 +107,15 @@ inline constexpr const char* save_state = "save_state";          ///< * RuntimeS
 inline constexpr const char* journal_intend = "journal_intend";  ///< * {"kind","key"} → {"id"}
 inline constexpr const char* journal_held = "journal_held";      ///< * {"id"}
 inline constexpr const char* journal_gone = "journal_gone";      ///< * {"kind","key"}
-inline constexpr const char* network_attach = "network_attach";  ///< * {"uid"} → NetworkAttachment
+inline constexpr const char* network_attach = "network_attach";  ///< * → NetworkAttachment
 inline constexpr const char* network_detach = "network_detach";  ///< *
+inline constexpr const char* process_home = "process_home";      ///< * → ProcessHome
 /// * ProcessSpec, descriptors → ProcessInfo and one descriptor: SupervisedProcess::end
 inline constexpr const char* process_start = "process_start";
 /// * {"role"} → null, or as process_start
 inline constexpr const char* process_find = "process_find";
-inline constexpr const char* process_kill = "process_kill";  ///< * {"role"}
+inline constexpr const char* process_kill = "process_kill";    ///< * {"role"}
+inline constexpr const char* image_acquire = "image_acquire";  ///< * {"name"} → VmImage
 }  // namespace host_method
 
 }  // namespace minions::seam

@@ -103,6 +103,7 @@ class TestContext : public Context {
     void save_state(const RuntimeState&) override {}
     Journal& journal() override { return rows; }
     Network& network() override { throw Error(Code::unavailable, "no network in this test"); }
+    Images& images() override { throw Error(Code::unavailable, "no images in this test"); }
     Processes& processes() override { throw Error(Code::unavailable, "no processes in this test"); }
 
     void cancel() { cancel_.raise(); }

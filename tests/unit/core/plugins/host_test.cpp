@@ -57,6 +57,9 @@ class ProcessContext : public RecordingContext, private Processes {
     Processes& processes() override { return *this; }
 
   private:
+    ProcessHome home() override {
+        return {.uid = 1, .gid = 2, .directory = "/home", .run_directory = "/run"};
+    }
     SupervisedProcess start(const ProcessSpec& spec, std::vector<Fd> pass) override {
         if (spec.role != "vmm" || pass.size() != 1) throw Error(Code::invalid, "not what was asked for");
         return ended();
@@ -154,9 +157,9 @@ TEST_CASE("a supervised process is told of with the descriptor of its end") {
     on_open = nullptr;
     on_create = [](Context& ctx) {
         auto pipe = make_pipe();
-        const auto started =
-            ctx.processes().start({.role = "vmm", .argv = {"/bin/vmm"}, .env = {}, .memory_limit_mb = {}},
-                                  one(std::move(pipe.first)));
+        const auto started = ctx.processes().start(
+            {.role = "vmm", .argv = {"/bin/vmm"}, .env = {}, .devices = {}, .memory_limit_mb = {}},
+            one(std::move(pipe.first)));
         CHECK(started.info.pid == 7);
         CHECK(exit_code_from(started) == 3);
         const auto found = ctx.processes().find("vmm");
@@ -164,7 +167,9 @@ TEST_CASE("a supervised process is told of with the descriptor of its end") {
         CHECK(found->info.start_time == 8);
         CHECK(exit_code_from(*found) == 3);
         CHECK_FALSE(ctx.processes().find("other"));
-        CHECK(code_of([&] { ctx.network().attach(1); }) == Code::unavailable);
+        CHECK(ctx.processes().home().gid == 2);
+        CHECK(code_of([&] { ctx.images().acquire("any"); }) == Code::unavailable);
+        CHECK(code_of([&] { ctx.network().attach(); }) == Code::unavailable);
     };
     RecordingSink sink;
     auto client = make_client(sink);

@@ -395,3 +395,18 @@ TEST_CASE("on a full disk creates fail with no_space, and deletes still work") {
     }
     CHECK(WEXITSTATUS(status) == 0);
 }
+
+TEST_CASE("each VM has a slot of its own for as long as it exists") {
+    const TemporaryDirectory directory;
+    Store store(directory.path());
+    const auto slot = [&](const char* id) {
+        return store.transact([&](Transaction& transaction) { return transaction.vm_slot(id, 3); });
+    };
+    CHECK(slot("a") == 0);
+    CHECK(slot("b") == 1);
+    CHECK(slot("c") == 2);
+    CHECK(slot("b") == 1);
+    CHECK(error_of([&] { slot("d"); }).code() == Code::no_space);
+    store.transact([](Transaction& transaction) { transaction.delete_instance("b"); });
+    CHECK(slot("d") == 1);
+}

@@ -1,0 +1,75 @@
+#pragma once
+
+#include "plugins/vmkit/agent_client.hpp"
+
+#include <minions/context.hpp>
+#include <minions/types.hpp>
+
+#include <optional>
+#include <string>
+
+namespace minions::vmkit {
+
+/// A disk of ours. Its format is always stated, never guessed by a VMM.
+struct Disk {
+    enum class Format { raw, qcow2 };
+    std::string path;
+    Format format = Format::raw;
+    bool backed = false;  ///< qcow2 over an image's raw disk, whose path is in its header
+};
+
+/// One machine for one boot of it: all that a VMM is told.
+struct Machine {
+    std::string id;
+    std::string name;
+    int cpus = 1;
+    std::int64_t memory_mb = 0;
+    Disk disk;
+    std::string kernel;
+    std::string initramfs;     ///< empty for none
+    std::string command_line;  ///< complete, with the console
+    NetworkAttachment network;
+    /// Made for this boot and empty, the VMM's own: sockets go here, under names of at most 12 characters.
+    std::string run_directory;
+    /// A directory that Vmm::save() has filled: the machine goes on from there instead of booting.
+    std::optional<std::string> saved;
+};
+
+/// A kind of hypervisor: how its process is started and spoken to. Stateless but for what it knows of this
+/// host: a machine is found by its sockets in Machine::run_directory, so a daemon that has just been started
+/// can go on. All methods: [any thread]; those about one machine are called one at a time, and throw Error by
+/// ctx.deadline() or when ctx is cancelled.
+class Vmm {
+  public:
+    virtual ~Vmm() = default;
+
+    /// As Runtime::health(), for what this hypervisor needs of the host.
+    virtual Health health(Context& ctx) = 0;
+
+    /// The process that runs the machine: what it writes to standard output is the serial console. Role
+    /// "vmm".
+    virtual ProcessSpec process(const Machine& machine) const = 0;
+    /// Where the machine's agent will be met. With Kind::listen the socket is made, and given to the VMM's
+    /// user, before the process starts.
+    virtual AgentAddress agent_address(const Machine& machine) const = 0;
+
+    /// The process has just been started: makes the guest run (or go on from Machine::saved, paused if it was
+    /// saved so). Returns when the VMM says that it does; the agent answers later. Throws `failed` with what
+    /// the VMM said.
+    virtual void boot(Context& ctx, const Machine& machine) = 0;
+
+    virtual void pause(Context& ctx, const Machine& machine) = 0;
+    virtual void resume(Context& ctx, const Machine& machine) = 0;
+    /// Whether a running machine is paused. Throws unavailable when the VMM does not answer.
+    virtual bool paused(Context& ctx, const Machine& machine) = 0;
+    /// Asks the guest to end. What ends the machine is the end of its process.
+    virtual void press_power_button(Context& ctx, const Machine& machine) = 0;
+    /// Changes a running machine to what `spec` names; all of it or nothing. Throws invalid, naming the field
+    /// and saying whether a stopped machine can have it.
+    virtual void resize(Context& ctx, const Machine& machine, const ResizeSpec& spec) = 0;
+    /// Writes memory and devices of a paused machine, but not its disk, to files in `directory`, which is
+    /// empty and the VMM's own. The machine stays paused.
+    virtual void save(Context& ctx, const Machine& machine, const std::string& directory) = 0;
+};
+
+}  // namespace minions::vmkit
