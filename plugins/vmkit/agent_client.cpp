@@ -1,6 +1,7 @@
 #include "plugins/vmkit/agent_client.hpp"
 
 #include "plugins/vmkit/agent_client_impl.hpp"
+#include "plugins/vmkit/vsock_door.hpp"
 
 #include <minions/base/deadline.hpp>
 #include <minions/error.hpp>
@@ -43,6 +44,7 @@ Fd unix_socket() {
 AgentLoop::AgentLoop() : thread_([this] { loop_.run(); }) {}
 
 AgentLoop::~AgentLoop() {
+    run([this] { door_.reset(); });
     loop_.stop();
     thread_.join();
 }
@@ -60,13 +62,33 @@ void AgentLoop::run(const std::function<void()>& call) {
     done.get_future().get();
 }
 
+VsockDoor* AgentLoop::vsock() {
+    VsockDoor* door = nullptr;
+    run([&] {
+        if (!door_tried_) {
+            door_tried_ = true;
+            try {
+                door_ = std::make_unique<VsockDoor>(loop_);
+            } catch (const Error&) {  // the other transports are there
+            }
+        }
+        door = door_.get();
+    });
+    return door;
+}
+
 AgentClient::Impl::~Impl() {
+    if (door != nullptr) door->forget(address.cid, this);
     if (redial) loop.cancel(*redial);
     if (listener) loop.forget(listener.get());
 }
 
 void AgentClient::Impl::open() {
     if (address.kind == AgentAddress::Kind::serial) return dial();
+    if (address.kind == AgentAddress::Kind::vsock) {
+        if (door == nullptr) throw Error{Code::unavailable, "this host has no vsock for the guest's agent"};
+        return door->expect(address.cid, this, [this](Fd connection) { use(std::move(connection), false); });
+    }
     listener = unix_socket();
     ::unlink(address.path.c_str());  // of a daemon that was killed: our run directory is nobody else's
     const sockaddr_un at = address_of(address.path);
@@ -126,6 +148,7 @@ void AgentClient::Impl::drop() {
 
 AgentClient::AgentClient(AgentLoop& loop, const AgentAddress& address, Events events)
     : loop_(loop), impl_(std::make_unique<Impl>(loop.loop(), address, std::move(events))) {
+    if (address.kind == AgentAddress::Kind::vsock) impl_->door = loop_.vsock();
     loop_.run([&] { impl_->open(); });
 }
 

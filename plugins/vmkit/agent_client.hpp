@@ -12,6 +12,8 @@
 
 namespace minions::vmkit {
 
+class VsockDoor;
+
 /// The one thread on which the agents of all guests are spoken to.
 class AgentLoop {
   public:
@@ -25,8 +27,14 @@ class AgentLoop {
     /// Runs `call` on the thread and returns when it has.
     void run(const std::function<void()>& call);
 
+    /// Where agents arrive over the host's vsock, for AgentAddress::Kind::vsock. Null where that cannot be
+    /// had: no such sockets here, or another program has the port. [any thread]
+    VsockDoor* vsock();
+
   private:
     agent::Loop loop_;
+    std::unique_ptr<VsockDoor> door_;  ///< made when first asked for
+    bool door_tried_ = false;
     std::thread thread_;
 };
 
@@ -37,10 +45,12 @@ struct AgentAddress {
     enum class Kind {
         listen,  ///< we listen on this Unix socket and the agent's connections arrive there (hybrid vsock,
                  ///< tests)
+        vsock,   ///< the agent's connections arrive from `cid` over the host's vsock (AF_VSOCK)
         serial   ///< the VMM listens on it, and what passes are the bytes of a virtio-serial port
     };
     Kind kind = Kind::listen;
     std::string path;
+    unsigned cid = 0;  ///< Kind::vsock
 };
 
 /// The host's side of one guest's agent. Calls wait for the agent to be there, up to their own deadline. All

@@ -22,6 +22,7 @@ struct AgentClient::Impl {
     AgentAddress address;
     Events events;
     Fd listener;
+    VsockDoor* door = nullptr;
     std::unique_ptr<AgentSession> session;
     std::optional<agent::Loop::TimerId> redial;
     // Of every thread.

@@ -7,6 +7,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace minions::vmkit {
 
@@ -16,6 +17,13 @@ struct Disk {
     std::string path;
     Format format = Format::raw;
     bool backed = false;  ///< qcow2 over an image's raw disk, whose path is in its header
+
+    template <class Self, class Visit>
+    static void fields(Self& self, Visit&& visit) {
+        visit("path", self.path);
+        visit("format", self.format);
+        visit("backed", self.backed);
+    }
 };
 
 /// One machine for one boot of it: all that a VMM is told.
@@ -29,6 +37,7 @@ struct Machine {
     std::string initramfs;     ///< empty for none
     std::string command_line;  ///< complete, with the console
     NetworkAttachment network;
+    bool host_vsock = false;  ///< its agent dials the host's vsock, from network.vsock_cid
     /// Made for this boot and empty, the VMM's own: sockets go here, under names of at most 12 characters.
     std::string run_directory;
     /// A directory that Vmm::save() has filled: the machine goes on from there instead of booting.
@@ -49,8 +58,15 @@ class Vmm {
     /// The process that runs the machine: what it writes to standard output is the serial console. Role
     /// "vmm".
     virtual ProcessSpec process(const Machine& machine) const = 0;
-    /// Where the machine's agent will be met. With Kind::listen the socket is made, and given to the VMM's
-    /// user, before the process starts.
+    /// Whether machines can have a vsock device of the host's kernel here (vhost-vsock), and so
+    /// AgentAddress::Kind::vsock.
+    virtual bool offers_host_vsock() const { return false; }
+    /// Descriptors that the process gets as 3, 4, …; made anew by each call.
+    virtual std::vector<Fd> passed(const Machine&) const { return {}; }
+    /// What the guest's interface is to be given; Machine::network unless the VMM has a network of its own.
+    virtual NetworkAttachment guest_network(const Machine& machine) const { return machine.network; }
+    /// Where the machine's agent will be met. With Kind::listen we make the socket when the
+    /// process has been started and before boot() is called; the VMM's user may connect to it.
     virtual AgentAddress agent_address(const Machine& machine) const = 0;
 
     /// The process has just been started: makes the guest run (or go on from Machine::saved, paused if it was

@@ -1,0 +1,58 @@
+#pragma once
+
+#include "plugins/vmkit/vm_runtime.hpp"
+#include "plugins/vmkit/vmm.hpp"
+
+#include <string>
+
+namespace minions::qemu {
+
+/// The keys below `runtimes.qemu.`.
+struct Config {
+    vmkit::VmConfig vm;
+    std::string binary = "qemu-system-x86_64";
+    std::string kvm = "auto";
+
+    template <class Self, class Visit>
+    static void fields(Self& self, Visit&& visit) {
+        vmkit::VmConfig::fields(self.vm, visit);
+        visit("binary", self.binary,
+              Field{.max_size = 4096, .doc = "QEMU's program: a path, or looked up in PATH"});
+        visit(
+            "kvm", self.kvm,
+            Field{
+                .max_size = 4,
+                .doc =
+                    "yes: use KVM; no: emulate; auto: KVM where /dev/kvm opens and the CPU has vmx or svm"});
+    }
+};
+
+/// QEMU's q35 machine with virtio devices, over KVM or emulated (TCG). Sockets in the run directory: `qmp`,
+/// and `agent` for the virtio-serial port, both listened on before QEMU starts and handed to it.
+class Qemu final : public vmkit::Vmm {
+  public:
+    explicit Qemu(const Config& config);
+
+    Health health(Context& ctx) override;
+    bool offers_host_vsock() const override;
+    ProcessSpec process(const vmkit::Machine& machine) const override;
+    std::vector<Fd> passed(const vmkit::Machine& machine) const override;
+    NetworkAttachment guest_network(const vmkit::Machine& machine) const override;
+    vmkit::AgentAddress agent_address(const vmkit::Machine& machine) const override;
+    void boot(Context& ctx, const vmkit::Machine& machine) override;
+    void pause(Context& ctx, const vmkit::Machine& machine) override;
+    void resume(Context& ctx, const vmkit::Machine& machine) override;
+    bool paused(Context& ctx, const vmkit::Machine& machine) override;
+    void press_power_button(Context& ctx, const vmkit::Machine& machine) override;
+    void resize(Context& ctx, const vmkit::Machine& machine, const ResizeSpec& spec) override;
+    void save(Context& ctx, const vmkit::Machine& machine, const std::string& directory) override;
+
+  private:
+    /// Why KVM is not used; empty if it is.
+    std::string why_emulated() const;
+
+    Config config_;
+    std::string program_;  ///< absolute; empty if it is not here
+};
+
+}  // namespace minions::qemu

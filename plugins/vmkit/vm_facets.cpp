@@ -1,0 +1,91 @@
+#include "plugins/vmkit/console.hpp"
+#include "plugins/vmkit/contexts.hpp"
+#include "plugins/vmkit/disks.hpp"
+#include "plugins/vmkit/vm_runtime.hpp"
+
+#include <minions/error.hpp>
+
+#include <fmt/format.h>
+
+namespace minions::vmkit {
+
+ExecEnd VmRuntime::exec(Context& ctx, const Instance& instance, const ExecSpec& spec, ExecStreams streams) {
+    const auto life = need(instance);
+    ExecSpec whole = spec;
+    // What the command is given itself counts more than what the instance has.
+    whole.env.insert(instance.spec.environment.begin(), instance.spec.environment.end());
+    Bounded alive(ctx, life->over.fd());
+    try {
+        return life->agent->exec(alive, whole, std::move(streams));
+    } catch (const Error& error) {
+        if (!life->over.raised() || ctx.cancelled()) throw;
+        throw Error{Code::unavailable, fmt::format("VM '{}' ended while the command ran", instance.name)};
+    }
+}
+
+void VmRuntime::logs(Context& ctx, const Instance& instance, const LogsSpec& spec, Fd out) {
+    LogsSpec wanted = spec;
+    const auto life = lives_.find(instance.id);
+    if (!life) wanted.follow = false;  // nothing more can come
+    read_output(ctx, ctx.processes().home().directory, "vmm.out", wanted, life ? life->over.fd() : -1,
+                std::move(out));
+}
+
+void VmRuntime::read_files(Context& ctx, const Instance& instance, const std::string& path, Fd out) {
+    need(instance)->agent->read_files(ctx, path, std::move(out));
+}
+
+void VmRuntime::write_files(Context& ctx, const Instance& instance, const std::string& path, Fd in) {
+    need(instance)->agent->write_files(ctx, path, std::move(in));
+}
+
+Fd VmRuntime::forward(Context& ctx, const Instance& instance, int port) {
+    return need(instance)->agent->forward(ctx, port);
+}
+
+Stats VmRuntime::stats(Context& ctx, const Instance& instance) { return need(instance)->agent->stats(ctx); }
+
+InstanceFacts VmRuntime::pause(Context& ctx, const Instance& instance) {
+    const auto life = need(instance);
+    vmm_->pause(ctx, life->machine);
+    VmState state = state_of(instance);
+    state.paused = true;
+    ctx.save_state(state.encoded());
+    InstanceFacts now = facts(state, Status::paused);
+    now.pid = life->process.pid;
+    return now;
+}
+
+InstanceFacts VmRuntime::resume(Context& ctx, const Instance& instance) {
+    const auto life = need(instance);
+    vmm_->resume(ctx, life->machine);
+    VmState state = state_of(instance);
+    state.paused = false;
+    ctx.save_state(state.encoded());
+    InstanceFacts now = facts(state, Status::running);
+    now.pid = life->process.pid;
+    return now;
+}
+
+InstanceFacts VmRuntime::resize(Context& ctx, const Instance& instance, const ResizeSpec& spec) {
+    VmState state = state_of(instance);
+    if (spec.disk_gb && static_cast<std::uint64_t>(*spec.disk_gb) * gib < disk_bytes(state.disk))
+        throw Error{Code::invalid, "field 'disk_gb' cannot make a disk smaller",
+                    fmt::format("it has {} GiB", disk_bytes(state.disk) / gib)};
+    const auto life = lives_.find(instance.id);
+    if (!life) {
+        if (spec.disk_gb) grow_disk(state.disk, static_cast<std::uint64_t>(*spec.disk_gb) * gib);
+        return facts(state, Status::stopped);
+    }
+    Bounded alive(ctx, life->over.fd());
+    vmm_->resize(alive, life->machine, spec);
+    if (spec.disk_gb) life->agent->call(alive, agent::Method::grow);
+    if (spec.cpus) state.cpus = *spec.cpus;
+    if (spec.memory_mb) state.memory_mb = *spec.memory_mb;
+    ctx.save_state(state.encoded());
+    InstanceFacts now = facts(state, Status::running);
+    now.pid = life->process.pid;
+    return now;
+}
+
+}  // namespace minions::vmkit
