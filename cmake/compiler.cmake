@@ -6,6 +6,10 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
 endif()
 add_link_options(-Wl,--as-needed)
 
+if(NOT MINIONS_FAILPOINTS)
+    add_compile_definitions(MINIONS_NO_FAILPOINTS)
+endif()
+
 if(MINIONS_SANITIZE)
     add_compile_options(-fsanitize=${MINIONS_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
     add_link_options(-fsanitize=${MINIONS_SANITIZE})

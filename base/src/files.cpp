@@ -91,29 +91,7 @@ class Remover {
     std::string resisting_;
 };
 
-}  // namespace
-
-Fd open_beneath(int directory, const std::string& path, int flags, mode_t mode) {
-    open_how how{};
-    how.flags = static_cast<unsigned>(flags | O_CLOEXEC);
-    how.mode = mode;
-    how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
-    for (;;) {
-        const long fd = ::syscall(SYS_openat2, directory, path.c_str(), &how, sizeof how);
-        if (fd >= 0) return Fd(static_cast<int>(fd));
-        // EAGAIN: something was renamed meanwhile, so the kernel could not be sure.
-        if (errno != EINTR && errno != EAGAIN) fail("cannot open " + path);
-    }
-}
-
-void remove_tree(int directory, const std::string& name) {
-    if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos) {
-        throw std::system_error(EINVAL, std::generic_category(), "cannot remove '" + name + "'");
-    }
-    Remover(directory).remove(name);
-}
-
-void write_file_atomic(const std::string& path, std::string_view data, mode_t mode) {
+void replace(const std::string& path, std::string_view data, mode_t mode, bool flush) {
     const std::size_t slash = path.rfind('/');
     const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
     const std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
@@ -125,7 +103,8 @@ void write_file_atomic(const std::string& path, std::string_view data, mode_t mo
     if (!file) fail("cannot write " + path);
     try {
         write_all(file.get(), data.data(), data.size());
-        if (::fchmod(file.get(), mode) != 0 || ::fsync(file.get()) != 0) fail("cannot write " + path);
+        if (::fchmod(file.get(), mode) != 0) fail("cannot write " + path);
+        if (flush && ::fsync(file.get()) != 0) fail("cannot write " + path);
         if (::renameat(directory.get(), temporary.c_str(), directory.get(), name.c_str()) != 0) {
             fail("cannot write " + path);
         }
@@ -133,7 +112,46 @@ void write_file_atomic(const std::string& path, std::string_view data, mode_t mo
         ::unlinkat(directory.get(), temporary.c_str(), 0);
         throw std::system_error(error.code(), "cannot write " + path);
     }
-    if (::fsync(directory.get()) != 0) fail("cannot write the directory of " + path);
+    if (flush && ::fsync(directory.get()) != 0) fail("cannot write the directory of " + path);
+}
+
+Fd open_resolved(int directory, const std::string& path, int flags, mode_t mode, std::uint64_t resolve) {
+    open_how how{};
+    how.flags = static_cast<unsigned>(flags | O_CLOEXEC);
+    how.mode = mode;
+    how.resolve = resolve;
+    for (;;) {
+        const long fd = ::syscall(SYS_openat2, directory, path.c_str(), &how, sizeof how);
+        if (fd >= 0) return Fd(static_cast<int>(fd));
+        // EAGAIN: something was renamed meanwhile, so the kernel could not be sure.
+        if (errno != EINTR && errno != EAGAIN) fail("cannot open " + path);
+    }
+}
+
+}  // namespace
+
+Fd open_beneath(int directory, const std::string& path, int flags, mode_t mode) {
+    return open_resolved(directory, path, flags, mode,
+                         RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS);
+}
+
+Fd open_in_root(int root, const std::string& path, int flags) {
+    return open_resolved(root, path, flags, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+}
+
+void remove_tree(int directory, const std::string& name) {
+    if (name.empty() || name == "." || name == ".." || name.find('/') != std::string::npos) {
+        throw std::system_error(EINVAL, std::generic_category(), "cannot remove '" + name + "'");
+    }
+    Remover(directory).remove(name);
+}
+
+void write_file_atomic(const std::string& path, std::string_view data, mode_t mode) {
+    replace(path, data, mode, true);
+}
+
+void replace_file(const std::string& path, std::string_view data, mode_t mode) {
+    replace(path, data, mode, false);
 }
 
 std::string read_file(int fd, std::size_t max) {

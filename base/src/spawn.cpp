@@ -12,6 +12,10 @@
 #include <algorithm>
 #include <system_error>
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
+
 #ifdef __SANITIZE_THREAD__
 // Its clone() takes ours for a fork: it would stop looking at this process, whose memory the child shares.
 extern "C" int __clone(int (*)(void*), void*, int, void*, ...);  // NOLINT(bugprone-reserved-identifier)
@@ -195,7 +199,13 @@ class ChildStack {
     }
     ChildStack(const ChildStack&) = delete;
     ChildStack& operator=(const ChildStack&) = delete;
-    ~ChildStack() { ::munmap(base_, child_stack_size); }
+    ~ChildStack() {
+#ifdef __SANITIZE_ADDRESS__
+        // The child never returned from its frames: what is mapped here next would seem to be out of bounds.
+        ASAN_UNPOISON_MEMORY_REGION(base_, child_stack_size);
+#endif
+        ::munmap(base_, child_stack_size);
+    }
     void* top() const { return static_cast<char*>(base_) + child_stack_size; }
 
   private:

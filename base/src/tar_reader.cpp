@@ -61,6 +61,12 @@ std::optional<std::string> resolve(const std::string& base, const std::string& p
     return result;
 }
 
+std::uint32_t owner_of(const std::optional<std::uint64_t>& given, const char* field) {
+    const std::uint64_t number = given ? *given : number_field(field, 8);
+    if (number >= UINT32_MAX) throw TarError("the archive holds an owner's number out of range");
+    return static_cast<std::uint32_t>(number);
+}
+
 }  // namespace
 
 /// What pax or GNU records say about the entry that follows them.
@@ -68,6 +74,8 @@ struct TarReader::Overrides {
     std::optional<std::string> path;
     std::optional<std::string> link;
     std::optional<std::uint64_t> size;
+    std::optional<std::uint64_t> uid;
+    std::optional<std::uint64_t> gid;
 
     void parse(std::string_view records) {
         while (!records.empty()) {
@@ -86,6 +94,8 @@ struct TarReader::Overrides {
             if (key == "path") path = value;
             if (key == "linkpath") link = value;
             if (key == "size") size = number(value);
+            if (key == "uid") uid = number(value);
+            if (key == "gid") gid = number(value);
         }
     }
 
@@ -98,7 +108,8 @@ struct TarReader::Overrides {
     }
 };
 
-TarReader::TarReader(Source source, TarLimits limits) : source_(std::move(source)), left_(limits) {}
+TarReader::TarReader(Source source, TarLimits limits, TarContents contents)
+    : source_(std::move(source)), left_(limits), contents_(contents) {}
 
 void TarReader::fill(char* data, std::size_t size) {
     while (size > 0) {
@@ -138,6 +149,14 @@ std::size_t TarReader::read(char* data, std::size_t size) {
 }
 
 std::optional<TarEntry> TarReader::next() {
+    for (;;) {
+        auto entry = next_entry();
+        if (!entry || !passed_over_) return entry;
+    }
+}
+
+std::optional<TarEntry> TarReader::next_entry() {
+    passed_over_ = false;
     if (ended_) return std::nullopt;
     skip();
     Overrides overrides;
@@ -168,6 +187,19 @@ std::optional<TarEntry> TarReader::next() {
     throw TarError("the archive holds records without an entry");
 }
 
+void TarReader::check_link(TarEntry& entry) const {
+    const bool symlink = entry.type == TarEntry::Type::symlink;
+    if (symlink && contents_ == TarContents::system && !entry.link.empty()) return;
+    const std::size_t slash = entry.name.rfind('/');
+    const std::string base = symlink && slash != std::string::npos ? entry.name.substr(0, slash) : "";
+    const auto target = resolve(base, entry.link, symlink);
+    if (!target || entry.link.empty()) {
+        throw TarError("the archive's link '" + entry.name + "' leads outside of it, to '" + entry.link +
+                       "'");
+    }
+    if (!symlink) entry.link = *target;
+}
+
 TarEntry TarReader::decode(const char* block, const Overrides& overrides) {
     if (left_.max_entries == 0) throw TarError("the archive has more entries than allowed");
     --left_.max_entries;
@@ -188,6 +220,8 @@ TarEntry TarReader::decode(const char* block, const Overrides& overrides) {
         entry.type = TarEntry::Type::symlink;
     } else if (type == '1') {
         entry.type = TarEntry::Type::hardlink;
+    } else if (contents_ == TarContents::system && (type == '3' || type == '4' || type == '6')) {
+        passed_over_ = true;
     } else {
         throw TarError("the archive's entry '" + stored + "' is neither file, directory nor link");
     }
@@ -199,21 +233,13 @@ TarEntry TarReader::decode(const char* block, const Overrides& overrides) {
     if (entry.name.empty() && entry.type != TarEntry::Type::directory) {
         throw TarError("the archive's entry '" + stored + "' has no name");
     }
-    const bool symlink = entry.type == TarEntry::Type::symlink;
-    if (symlink || entry.type == TarEntry::Type::hardlink) {
-        const std::size_t slash = entry.name.rfind('/');
-        const std::string base = symlink && slash != std::string::npos ? entry.name.substr(0, slash) : "";
-        const auto target = resolve(base, entry.link, symlink);
-        if (!target || entry.link.empty()) {
-            throw TarError("the archive's link '" + entry.name + "' leads outside of it, to '" + entry.link +
-                           "'");
-        }
-        if (!symlink) entry.link = *target;
-    }
+    if (entry.type == TarEntry::Type::symlink || entry.type == TarEntry::Type::hardlink) check_link(entry);
+    entry.uid = owner_of(overrides.uid, block + 108);
+    entry.gid = owner_of(overrides.gid, block + 116);
     entry.mode = static_cast<mode_t>(number_field(block + 100, 8) & 07777U);
     entry.mtime = static_cast<std::int64_t>(number_field(block + 136, 12));
     const std::uint64_t size = overrides.size.value_or(number_field(block + 124, 12));
-    if (entry.type == TarEntry::Type::file) entry.size = size;
+    if (entry.type == TarEntry::Type::file && !passed_over_) entry.size = size;
     if (entry.size > left_.max_bytes) throw TarError("the archive has more bytes than allowed");
     left_.max_bytes -= entry.size;
     unread_ = entry.size;

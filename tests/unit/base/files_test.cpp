@@ -61,6 +61,18 @@ TEST_CASE("reading is bounded") {
     CHECK(error_of([&] { read_file(folder.path / "absent", 4); }) == ENOENT);
 }
 
+TEST_CASE("open_in_root follows links as a system with that root would") {
+    const Folder folder;
+    fs::create_directories(folder.path / "usr" / "bin");
+    write_file_atomic(folder.path / "usr" / "bin" / "file", "x", 0600);
+    fs::create_symlink("/usr/bin", folder.path / "absolute");
+    fs::create_symlink("../../../usr/bin", folder.path / "upward");
+    fs::create_symlink("/etc", folder.path / "out");  // is there, but not in here
+    for (const char* path : {"absolute/file", "upward/file", "/usr/bin/file", "../../usr/bin/file"})
+        CHECK(read_file(open_in_root(folder.fd.get(), path, O_RDONLY).get(), 10) == "x");
+    CHECK(error_of([&] { open_in_root(folder.fd.get(), "out/passwd", O_RDONLY); }) == ENOENT);
+}
+
 TEST_CASE("open_beneath follows no link and stays below") {
     const Folder folder;
     fs::create_directories(folder.path / "a/b");

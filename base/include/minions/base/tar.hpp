@@ -81,6 +81,16 @@ struct TarEntry {
     mode_t mode = 0;
     std::int64_t mtime = 0;
     std::string link;  ///< a link's target as stored (symlink), or a name in the archive (hardlink)
+    std::uint32_t uid = 0;
+    std::uint32_t gid = 0;
+};
+
+/// What an archive may hold.
+enum class TarContents {
+    files,  ///< a tree to work with on this machine
+    /// The root file system of another: links may point anywhere, since only that machine follows them. Its
+    /// devices and FIFOs are passed over.
+    system,
 };
 
 /// Iterates a tar stream (ustar, pax, GNU long names) without trusting it. Refuses by TarError: bad
@@ -91,7 +101,7 @@ class TarReader {
   public:
     /// Reads up to that many bytes; 0 at the end.
     using Source = std::function<std::size_t(char*, std::size_t)>;
-    explicit TarReader(Source source, TarLimits limits = {});
+    explicit TarReader(Source source, TarLimits limits = {}, TarContents contents = TarContents::files);
 
     /// The next entry, skipping what was not read of the last; nothing at the end of the archive.
     std::optional<TarEntry> next();
@@ -103,10 +113,14 @@ class TarReader {
     void fill(char* data, std::size_t size);
     void skip();
     std::string take_text(std::uint64_t size);
+    std::optional<TarEntry> next_entry();
     TarEntry decode(const char* block, const Overrides& overrides);
+    void check_link(TarEntry& entry) const;
 
     Source source_;
     TarLimits left_;
+    TarContents contents_;
+    bool passed_over_ = false;   ///< the present entry
     std::uint64_t unread_ = 0;   ///< of the present entry's contents
     std::uint64_t padding_ = 0;  ///< after them
     bool ended_ = false;
