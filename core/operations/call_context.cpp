@@ -2,6 +2,7 @@
 
 #include "core/store/ids.hpp"
 
+#include <minions/base/failpoint.hpp>
 #include <minions/error.hpp>
 
 #include <poll.h>
@@ -18,7 +19,9 @@ class StoreJournalEntry final : public JournalEntry {
   public:
     StoreJournalEntry(Store& store, std::int64_t id) : store_(store), id_(id) {}
     void held() override {
+        MINIONS_FAILPOINT("journal.held.before");
         store_.transact([&](Transaction& transaction) { transaction.hold_journal(id_); });
+        MINIONS_FAILPOINT("journal.held.after");
     }
 
   private:
@@ -40,28 +43,36 @@ class CallContext::StoreJournal final : public Journal {
   public:
     StoreJournal(Store& store, const CallOptions& options) : store_(store), options_(options) {}
 
-    std::unique_ptr<JournalEntry> intend(std::string_view kind, std::string_view key) override {
-        JournalRecord record;
-        record.row.instance = options_.instance;
-        record.row.kind = kind;
-        record.row.key = key;
-        record.runtime = options_.runtime;
-        record.operation = options_.operation;
-        record.created_at = now_rfc3339();
-        return std::make_unique<StoreJournalEntry>(store_, store_.transact([&](Transaction& transaction) {
-            return transaction.insert_journal(record);
-        }));
-    }
-    void gone(std::string_view kind, std::string_view key) override {
-        store_.transact([&](Transaction& transaction) {
-            transaction.delete_journal(options_.runtime, options_.instance, kind, key);
-        });
-    }
+    std::unique_ptr<JournalEntry> intend(std::string_view kind, std::string_view key) override;
+    void gone(std::string_view kind, std::string_view key) override;
 
   private:
     Store& store_;
     const CallOptions& options_;
 };
+
+std::unique_ptr<JournalEntry> CallContext::StoreJournal::intend(std::string_view kind, std::string_view key) {
+    JournalRecord record;
+    record.row.instance = options_.instance;
+    record.row.kind = kind;
+    record.row.key = key;
+    record.runtime = options_.runtime;
+    record.operation = options_.operation;
+    record.created_at = now_rfc3339();
+    MINIONS_FAILPOINT("journal.intend.before");
+    const auto id =
+        store_.transact([&](Transaction& transaction) { return transaction.insert_journal(record); });
+    MINIONS_FAILPOINT("journal.intend.after");
+    return std::make_unique<StoreJournalEntry>(store_, id);
+}
+
+void CallContext::StoreJournal::gone(std::string_view kind, std::string_view key) {
+    MINIONS_FAILPOINT("journal.gone.before");
+    store_.transact([&](Transaction& transaction) {
+        transaction.delete_journal(options_.runtime, options_.instance, kind, key);
+    });
+    MINIONS_FAILPOINT("journal.gone.after");
+}
 
 CallContext::CallContext(Store& store, CallOptions options)
     : store_(store),
@@ -102,10 +113,12 @@ void CallContext::progress(const Progress& progress) {
 void CallContext::save_state(const RuntimeState& state) {
     if (options_.instance.empty())
         throw Error{Code::internal, "a runtime saved state in a call that is about no instance"};
+    MINIONS_FAILPOINT("state.save.before");
     store_.transact([&](Transaction& transaction) {
         transaction.update_instance_state(options_.instance, state);
         if (options_.state_saved) transaction.after_commit([&] { options_.state_saved(state); });
     });
+    MINIONS_FAILPOINT("state.save.after");
 }
 
 Journal& CallContext::journal() { return *journal_; }
@@ -122,5 +135,6 @@ Network& CallContext::network() { return vm_services().network(); }
 Processes& CallContext::processes() { return vm_services().processes(); }
 Images& CallContext::images() { return vm_services().images(); }
 void CallContext::release_own(const JournalRow& row) { vm_services().release(row); }
+void CallContext::ended(const std::function<bool()>& still) { vm_services().ended(still); }
 
 }  // namespace minions::core

@@ -29,6 +29,9 @@ class VmServices {
     virtual Images& images() = 0;
     /// Undoes one row of theirs. Nothing to undo is success. Repeatable.
     virtual void release(const JournalRow& row) = 0;
+    /// The instance ended by itself: undoes what it had for that life alone, unless `still` is false once
+    /// nobody else makes or undoes such things for it. Repeatable.
+    virtual void ended(const std::function<bool()>& still) = 0;
 };
 
 /// [any thread]
@@ -70,6 +73,8 @@ class CallContext final : public Context {
     Images& images() override;
     /// VmServices::release(). Throws unavailable without services.
     void release_own(const JournalRow& row);
+    /// VmServices::ended(). Throws unavailable without services.
+    void ended(const std::function<bool()>& still);
 
   private:
     class StoreJournal;

@@ -52,6 +52,11 @@ void OperationContext::progress(const Progress& progress) noexcept {
             note(progress.message);
             operation_.state_.lock()->message = progress.message;
         }
+        if (progress.done) {
+            const auto state = operation_.state_.lock();
+            state->done = progress.done;
+            state->total = progress.total;
+        }
         if (!progress.stage.empty()) stage(progress.stage);
     } catch (...) {  // progress is for people; the work itself meets the same trouble soon enough
     }

@@ -21,6 +21,10 @@ Operation::Operation(OperationRow row, SteadyTime deadline) : id_(row.id), deadl
 
 OperationRow Operation::row() const { return state_.lock()->row; }
 std::string Operation::message() const { return state_.lock()->message; }
+Progress Operation::progress() const {
+    const auto state = state_.lock();
+    return {{}, state->message, state->done, state->total};
+}
 bool Operation::finished() const { return state_.lock()->row.status != OperationStatus::running; }
 
 Value Operation::wait(SteadyTime until, int cancel_fd) const {

@@ -68,6 +68,8 @@ class Operation {
     OperationRow row() const;
     /// The last line of progress, empty if there was none; in memory only.
     std::string message() const;
+    /// How far it is by its last word, without its stage; in memory only.
+    Progress progress() const;
     bool finished() const;
     SteadyTime deadline() const noexcept { return deadline_; }
 
@@ -90,6 +92,8 @@ class Operation {
     struct State {
         OperationRow row;
         std::string message;
+        std::optional<std::int64_t> done;
+        std::optional<std::int64_t> total;
         std::string cancel_reason;
         Code cancel_code = Code::cancelled;
         bool cancelled = false;

@@ -79,10 +79,15 @@ void Transaction::delete_instance(std::string_view id) {
     impl_.sql->command("DELETE FROM image_uses WHERE instance = ?", id);
 }
 
-std::int64_t Transaction::vm_slot(std::string_view instance, std::int64_t count) {
+std::optional<std::int64_t> Transaction::vm_slot(std::string_view instance) {
     for (auto& [slot] :
          impl_.sql->query<Poco::Int64>("SELECT slot FROM vm_slots WHERE instance = ?", instance))
         return slot;
+    return std::nullopt;
+}
+
+std::int64_t Transaction::vm_slot(std::string_view instance, std::int64_t count) {
+    if (const auto slot = vm_slot(instance)) return *slot;
     // The first of a gap: 0, or one after a slot in use.
     const std::int64_t free = impl_.sql->number(
         "SELECT ifnull(min(free), -1) FROM (SELECT 0 AS free UNION ALL SELECT slot + 1 FROM vm_slots)"

@@ -114,7 +114,8 @@ void migrate(Sql& sql, const std::filesystem::path& file, std::span<const Migrat
                                 file.string(), newest)};
     for (const Migration& step : table) {
         if (step.version <= present) continue;
-        if (sql.number("PRAGMA user_version") > 0) back_up(sql, file, step.version - 1);
+        // A database that was made just now has nothing to keep.
+        if (present > 0) back_up(sql, file, step.version - 1);
         sql.execute("BEGIN IMMEDIATE");
         try {
             for (const char* statement : step.statements) sql.execute(statement);

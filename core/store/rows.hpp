@@ -90,6 +90,21 @@ struct DeploymentRow {
     Value request;
 };
 
+/// A VM image, with the text of its manifest.
+struct ImageRow {
+    std::string id;  ///< "sha256:…"
+    std::string created_at;
+    std::string manifest;
+};
+
+/// A name of an image; one may have several.
+struct ImageTagRow {
+    std::string owner;
+    std::string name;
+    std::string image;  ///< id
+    std::string created_at;
+};
+
 /// Why the last create of a name failed, or how its instance broke.
 struct DiagnosisRow {
     std::string owner;

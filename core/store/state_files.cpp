@@ -51,6 +51,15 @@ Cipher::Key make_key(const std::filesystem::path& file) {
     return key;
 }
 
+/// VMMs, which are other users, reach their own directories below this one. Its files protect themselves.
+void let_others_pass(const std::filesystem::path& directory) {
+    struct stat status {};
+    if (::geteuid() != 0 || ::stat(directory.c_str(), &status) != 0) return;
+    const mode_t passable = (status.st_mode & 07777U) | 0111U;
+    if (passable != (status.st_mode & 07777U) && ::chmod(directory.c_str(), passable) != 0)
+        throw error_from_errno(errno, fmt::format("cannot let others pass {}", directory.string()));
+}
+
 }  // namespace
 
 Fd lock_directory(const std::filesystem::path& directory) {
@@ -61,6 +70,7 @@ Fd lock_directory(const std::filesystem::path& directory) {
             throw error_from_errno(errno,
                                    fmt::format("cannot make the state directory {}", directory.string()));
     }
+    let_others_pass(directory);
     Fd lock = open_or_throw(directory / "lock", O_RDWR | O_CREAT, 0600);
     if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
         if (errno != EWOULDBLOCK)
@@ -99,6 +109,17 @@ Cipher::Key read_key(const std::filesystem::path& file, bool make) {
         throw Error{Code::unavailable, fmt::format("the key file {} does not have 32 bytes", file.string()),
                     "restore it from a backup"};
     return key;
+}
+
+void protect_database(const std::filesystem::path& file) {
+    const Fd fd = open_or_throw(file, O_RDWR | O_CREAT, 0600);
+    if (::fchmod(fd.get(), 0600) != 0)
+        throw error_from_errno(errno, fmt::format("cannot protect {}", file.string()));
+    for (const char* suffix : {"-wal", "-shm"}) {
+        const std::string beside = file.string() + suffix;
+        if (::chmod(beside.c_str(), 0600) != 0 && errno != ENOENT)
+            throw error_from_errno(errno, fmt::format("cannot protect {}", beside));
+    }
 }
 
 void sync_path(const std::filesystem::path& path) {

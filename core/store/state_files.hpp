@@ -11,13 +11,18 @@
 /// The files beside the database.
 namespace minions::core {
 
-/// Makes the directory 0700 if it is not there and locks its file `lock` for the life of the descriptor.
-/// Throws conflict that names the holder's pid, no_space, forbidden.
+/// Makes the directory (0711 for root, whose VMMs pass through it; else 0700) if it is not there and locks
+/// its file `lock` for the life of the descriptor. Throws conflict that names the holder's pid, no_space,
+/// forbidden.
 Fd lock_directory(const std::filesystem::path& directory);
 
 /// Reads the key file. With `make` it is made if absent; without, its absence throws unavailable. A file that
 /// others can read, or of another size, is refused.
 Cipher::Key read_key(const std::filesystem::path& file, bool make);
+
+/// Makes the file if it is not there, and lets only its owner read it. To be called before SQLite opens it,
+/// which gives the files beside it the same mode; those that an earlier daemon left are protected too.
+void protect_database(const std::filesystem::path& file);
 
 /// Flushes a file or directory to the disk. Throws.
 void sync_path(const std::filesystem::path& path);

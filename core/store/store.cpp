@@ -4,6 +4,7 @@
 #include "core/store/migrations.hpp"
 #include "core/store/transaction_impl.hpp"
 
+#include <minions/base/failpoint.hpp>
 #include <minions/error.hpp>
 
 #include <Poco/Data/DataException.h>
@@ -81,10 +82,8 @@ void Transaction::Impl::open_key() {
 void Transaction::Impl::open() {
     const std::filesystem::path file = directory / "state.db";
     reserve = std::make_unique<Reserve>(directory / "reserve", reserve_bytes);
+    protect_database(file);
     sql = std::make_unique<Sql>(file);
-    // SQLite gives its -wal and -shm files the mode of the database.
-    if (::chmod(file.c_str(), 0600) != 0)
-        throw error_from_errno(errno, fmt::format("cannot protect {}", file.string()));
     migrate(*sql, file);
     sql->execute("BEGIN IMMEDIATE");
     sql->command("INSERT OR IGNORE INTO meta (key, value) VALUES ('installation', ?)", new_id());
@@ -103,6 +102,7 @@ void Transaction::Impl::attempt(const std::function<void(Transaction&)>& fn) {
     try {
         Transaction transaction(*this);
         fn(transaction);
+        MINIONS_FAILPOINT("store.commit.before");
         sql->execute("COMMIT");
     } catch (...) {
         const auto failure = std::current_exception();
@@ -119,6 +119,8 @@ void Transaction::Impl::attempt(const std::function<void(Transaction&)>& fn) {
     if (listener && !new_events.empty()) listener(new_events);
     new_events.clear();
     hooks.clear();
+    // Behind the hooks: a caller that is told of a failure then does not leave memory and database apart.
+    MINIONS_FAILPOINT("store.commit.after");
 }
 
 Store::Store(const std::filesystem::path& directory, StoreOptions options) {

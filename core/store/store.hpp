@@ -40,6 +40,8 @@ class Transaction {
     /// The instance's slot, from 0 and below `count`: the one that it has, or the lowest that is free, which
     /// is its own until delete_instance(). Throws no_space if there is none.
     std::int64_t vm_slot(std::string_view instance, std::int64_t count);
+    /// The one that it has, if any.
+    std::optional<std::int64_t> vm_slot(std::string_view instance);
     std::vector<InstanceRow> instances();
 
     void insert_operation(const OperationRow& row);
@@ -92,6 +94,20 @@ class Transaction {
     std::vector<DeploymentRow> unfinished_deployments();
     void delete_deployment(std::string_view id);
 
+    /// One that is there already stays as it is.
+    void insert_image(const ImageRow& row);
+    std::vector<ImageRow> images();
+    void delete_image(std::string_view id);
+    void insert_image_tag(const ImageTagRow& row);
+    std::vector<ImageTagRow> image_tags();
+    void delete_image_tag(std::string_view owner, std::string_view name);
+    /// The image that an instance holds, until delete_instance() or delete_image_use().
+    std::optional<std::string> image_of(std::string_view instance);
+    void insert_image_use(std::string_view instance, std::string_view image);
+    void delete_image_use(std::string_view instance);
+    /// Ids of the instances that hold it.
+    std::vector<std::string> image_users(std::string_view image);
+
     /// Replaces what was kept under that name.
     void put_diagnosis(const DiagnosisRow& row);
     std::optional<DiagnosisRow> diagnosis(std::string_view owner, std::string_view name);
@@ -112,7 +128,7 @@ struct StoreOptions {
 /// daemon out. Thread-safe; one writer at a time.
 class Store {
   public:
-    /// Makes the directory (0700) if it is not there, takes its lock, reads or makes the key, opens the
+    /// Makes the directory (0711, or 0700 where the daemon is not root) if it is not there, takes its lock, reads or makes the key, opens the
     /// database and migrates it, keeping a copy beside it (state.db.v<N>.backup) of what was there.
     /// Throws conflict (another daemon holds the directory), unavailable (a newer schema, a damaged file, a
     /// key file of others or lost), no_space.
