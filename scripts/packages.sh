@@ -4,6 +4,7 @@
 #
 #   packages_build     to compile
 #   packages_runtime   what the daemon and the scripts call: git, ssh; and what a base image is made with
+#   packages_vm        virtual machines: QEMU, and what images are built and imported with
 #   packages_engine    a Docker Engine, where the machine has none: see install_engine
 #   packages_test      for scripts/test.sh beside those above
 #   packages_long      for scripts/test.sh --long
@@ -12,11 +13,12 @@
 packages_build=(
     g++ cmake ninja-build ccache pkg-config git ca-certificates
     libpoco-dev libssl-dev libsqlite3-dev libboost-dev libfmt-dev nlohmann-json3-dev catch2
-    libcli11-dev prometheus-cpp-dev libsystemd-dev
+    libcli11-dev prometheus-cpp-dev libsystemd-dev libnftables-dev
 )
 packages_runtime=(git openssh-client iptables iproute2 procps curl debootstrap ca-certificates)
+packages_vm=(qemu-system-x86 qemu-utils e2fsprogs cpio util-linux gzip xz-utils zstd)
 packages_engine=(docker.io)
-packages_test=(python3 python3-pytest openssh-server util-linux shellcheck podman)
+packages_test=(python3 python3-pytest openssh-server util-linux nftables shellcheck podman)
 packages_long=(clang-tidy clang-format)
 packages_bench=(wrk python3)
 
@@ -78,6 +80,7 @@ install_engine() {
 
 if [[ ${BASH_SOURCE[0]} == "$0" ]]; then
     set -euo pipefail
-    printf 'build:   %s\nruntime: %s\nengine:  %s\ntest:    %s\nlong:    %s\nbench:   %s\n' "${packages_build[*]}" \
-        "${packages_runtime[*]}" "${packages_engine[*]}" "${packages_test[*]}" "${packages_long[*]}" "${packages_bench[*]}"
+    printf 'build:   %s\nruntime: %s\nvm:      %s\nengine:  %s\ntest:    %s\nlong:    %s\nbench:   %s\n' \
+        "${packages_build[*]}" "${packages_runtime[*]}" "${packages_vm[*]}" "${packages_engine[*]}" \
+        "${packages_test[*]}" "${packages_long[*]}" "${packages_bench[*]}"
 fi

@@ -1,16 +1,17 @@
 #!/usr/bin/env bash
-# From a bare Debian 12 to a deployed agent: installs packages, builds, finds or starts a Docker Engine, starts the
-# daemon, deploys examples/agent and shows its health.
+# From a bare Debian 12 to a deployed agent and a virtual machine: installs packages, builds, finds or starts a Docker
+# Engine, starts the daemon, deploys examples/agent and shows its health, builds a small image and runs a command in a
+# VM of it, with KVM or without.
 #
 #   scripts/quickstart.sh          again is quick and harmless
 #   scripts/quickstart.sh --down   stops and removes what it made (not the packages, not the build)
 #
 # What it makes is below QUICKSTART_DIR (default /var/lib/minions-quickstart); the daemon listens on
-# QUICKSTART_BIND (default 127.0.0.1:3000). QUICKSTART_BUILD names a finished build to use instead of building. Needs
-# root, or takes it through sudo.
+# QUICKSTART_BIND (default 127.0.0.1:3000). QUICKSTART_BUILD names a finished build to use instead of building,
+# QUICKSTART_RECIPES other recipes for the VM's image. Needs root, or takes it through sudo.
 set -euo pipefail
 
-usage() { sed -n '2,10s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 
 self=$(realpath "${BASH_SOURCE[0]}")
 root=$(dirname "$(dirname "$self")")
@@ -27,7 +28,7 @@ esac
 
 if [[ $(id -u) != 0 ]]; then
     command -v sudo >/dev/null || { echo "error: run this as root, or install sudo" >&2 && exit 1; }
-    exec sudo --preserve-env=QUICKSTART_DIR,QUICKSTART_BIND,QUICKSTART_BUILD,DEBIAN_MIRROR "$self" "$@"
+    exec sudo --preserve-env=QUICKSTART_DIR,QUICKSTART_BIND,QUICKSTART_BUILD,QUICKSTART_RECIPES,DEBIAN_MIRROR "$self" "$@"
 fi
 exec </dev/null
 cd "$root"
@@ -38,6 +39,8 @@ url=http://$bind
 minions=${QUICKSTART_BUILD:-$root/build/release}/bin/minions
 image=python:3.11-slim
 agent=sample-agent
+vm=sample-vm
+vm_image=minimal
 bridge="minions-qs0"
 bridge_address=172.31.255.1/24
 # TABLE CHAIN RULE…: what containers on that bridge need to reach out. Our engine makes no rules of its own, so that
@@ -214,8 +217,9 @@ start_daemon() {
     say "starting the daemon"
     launch daemon "$minions" serve --config "$dir/minions.conf" --bind "$bind" --socket "$dir/run/minions.sock" \
         --state-dir "$dir/state" --run-dir "$dir/run" \
-        --set "runtimes.docker.socket=$engine_socket" \
-        --set deployments.allowed_schemes=https,ssh,file
+        --set "runtimes.docker.socket=$engine_socket" --set "images.default=$vm_image" --set network.bridge= \
+        --set deployments.allowed_schemes=https,ssh,file \
+        ${QUICKSTART_RECIPES:+--set "images.recipes_dir=$QUICKSTART_RECIPES"}
     wait_for 20 daemon curl -sf -m 5 --unix-socket "$dir/run/minions.sock" http://localhost/healthz
 }
 
@@ -267,11 +271,28 @@ show() {
     done
     printf '%s\n' "$health"
     [[ $health == *'"status_code":200'* ]] || fail "the agent does not answer; see: $minions --host $url logs $container"
-    say "and by the CLI"
+}
+
+run_vm() {
+    if ! cli image list | awk '{ print $1 }' | grep -qx "$vm_image"; then
+        say "building the image $vm_image"
+        cli image build --recipe minimal "$vm_image"
+    fi
+    if ! cli get "$vm" >/dev/null 2>&1; then
+        say "creating the VM $vm (without KVM its CPU is emulated, and it takes some seconds)"
+        cli create "$vm" --runtime qemu --cpus 1 --memory 256
+    fi
+    say "a command inside it: $minions exec $vm -- uname -a"
+    cli exec "$vm" -- uname -a
+}
+
+say_more() {
+    say "all of it, by the CLI"
     cli list
     cat <<TEXT
 
 Try next:
+  $minions --host $url exec $vm -- sh -c 'free; df -h /'
   $minions --host $url exec $container -- python -c 'print("hello from inside")'
   $minions --host $url logs $container
   curl $url/api/v1/vm/list
@@ -346,10 +367,10 @@ build() {
     fi
     as_owner cmake --preset release "${launcher[@]}" >"$dir/configure.log" 2>&1 ||
         { tail -n 30 "$dir/configure.log" && exit 1; }
-    as_owner cmake --build --preset release --target minions plugin_docker
+    as_owner cmake --build --preset release --target minions minions-shim minions-agent plugin_docker plugin_qemu
 }
 
-install_packages "${packages_build[@]}" "${packages_runtime[@]}"
+install_packages "${packages_build[@]}" "${packages_runtime[@]}" "${packages_vm[@]}"
 mkdir -p "$dir/run" "$dir/state"
 touch "$dir/.minions-quickstart" "$dir/minions.conf"
 chmod 755 "$dir"
@@ -359,3 +380,5 @@ load_base_image
 start_daemon
 deploy_agent
 show
+run_vm
+say_more

@@ -47,7 +47,7 @@ build() {
     cmake --build --preset "$1" --parallel "$jobs"
 }
 
-wanted=("${packages_build[@]}" "${packages_runtime[@]}" "${packages_test[@]}")
+wanted=("${packages_build[@]}" "${packages_runtime[@]}" "${packages_vm[@]}" "${packages_test[@]}")
 [[ $long == no ]] || wanted+=("${packages_long[@]}")
 step "packages"
 keep_root
@@ -55,7 +55,7 @@ install_packages "${wanted[@]}"
 install_engine
 
 step "shellcheck"
-mapfile -t shell_files < <(find scripts .ci tests/integration tests/support -type f \( -name '*.sh' -o -name run -o -name isolated \))
+mapfile -t shell_files < <(find scripts recipes .ci tests/integration tests/support tests/lab -type f \( -name '*.sh' -o -name run -o -name start -o -name isolated \))
 shellcheck -x "${shell_files[@]}"
 
 if [[ $long == yes ]]; then

@@ -1,8 +1,12 @@
 #include "init.hpp"
 
+#include "root.hpp"
+
 #include <minions/base/files.hpp>
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <linux/input.h>
 #include <sys/epoll.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
@@ -17,6 +21,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <system_error>
 
@@ -33,33 +38,40 @@ struct Mount {
 };
 
 constexpr unsigned long usual = MS_NOSUID | MS_NOEXEC | MS_NODEV;
-constexpr Mount mounts[] = {
+/// What is needed to find the root, and goes along to it.
+constexpr Mount first_mounts[] = {
     {"proc", "/proc", "proc", usual, nullptr},
     {"sysfs", "/sys", "sysfs", usual, nullptr},
     {"devtmpfs", "/dev", "devtmpfs", MS_NOSUID, "mode=0755"},
+};
+constexpr Mount mounts[] = {
     {"devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "gid=5,mode=620,ptmxmode=666"},
     {"tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777"},
     {"tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755"},
-    {"tmpfs", "/tmp", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777"},
     {"cgroup2", "/sys/fs/cgroup", "cgroup2", usual, nullptr},
 };
 /// Paths of kernel modules, one a line.
 constexpr const char* modules_list = "/etc/minions-agent/modules";
+constexpr const char* input_devices = "/dev/input";
 constexpr auto grace = std::chrono::seconds(3);
 
 void complain(const char* what, const char* where) {
     std::fprintf(stderr, "minions-agent: cannot %s %s: %s\n", what, where, std::strerror(errno));
 }
 
-void mount_all() {
-    if (::mount(nullptr, "/", nullptr, MS_REMOUNT, nullptr) != 0) complain("make writable:", "/");
-    for (const Mount& each : mounts) {
+template <std::size_t Count>
+void mount_all(const Mount (&table)[Count]) {
+    for (const Mount& each : table) {
         ::mkdir(each.where, 0755);
         // EBUSY: the kernel or an initramfs was quicker.
         if (::mount(each.what, each.where, each.type, each.flags, each.data) != 0 && errno != EBUSY)
             complain("mount", each.where);
     }
-    if (::symlink("/proc/self/fd", "/dev/fd") != 0 && errno != EEXIST) complain("make the link", "/dev/fd");
+}
+
+/// A directory for everybody's temporary files, which a file system made elsewhere may lack.
+void make_temporary_directory() {
+    if (::mkdir("/tmp", 01777) == 0) ::chmod("/tmp", 01777);
 }
 
 /// Loads what `modules_list` names, in its order, which is that of their dependencies.
@@ -81,11 +93,33 @@ void load_modules() {
     }
 }
 
+/// Reaps until there is nobody left, or until then. SIGCHLD is blocked.
+void wait_for_children(Loop::Clock::time_point until) {
+    sigset_t child{};
+    ::sigemptyset(&child);
+    ::sigaddset(&child, SIGCHLD);
+    for (;;) {
+        pid_t reaped = 0;
+        while ((reaped = ::waitpid(-1, nullptr, WNOHANG)) > 0) {
+        }
+        const auto left =
+            std::chrono::duration_cast<std::chrono::nanoseconds>(until - Loop::Clock::now()).count();
+        if (reaped < 0 || left <= 0) return;
+        const timespec span{left / 1'000'000'000, left % 1'000'000'000};
+        if (::sigtimedwait(&child, nullptr, &span) < 0 && errno == EAGAIN) return;
+    }
+}
+
 }  // namespace
 
 void prepare_system() {
-    mount_all();
+    mount_all(first_mounts);
     load_modules();
+    enter_root();
+    if (::mount(nullptr, "/", nullptr, MS_REMOUNT, nullptr) != 0) complain("make writable:", "/");
+    mount_all(mounts);
+    make_temporary_directory();
+    if (::symlink("/proc/self/fd", "/dev/fd") != 0 && errno != EEXIST) complain("make the link", "/dev/fd");
     try {
         set_interface_up("lo");
     } catch (const std::system_error& error) {
@@ -114,6 +148,29 @@ Init::Init(Loop& loop, Machine& machine) : loop_(loop) {
     machine.power = [this](bool reboot) {
         loop_.after(std::chrono::milliseconds(50), [this, reboot] { end(reboot); });
     };
+    watch_buttons();
+}
+
+/// The machine's power button is one of its input devices.
+void Init::watch_buttons() {
+    const std::unique_ptr<DIR, int (*)(DIR*)> list(::opendir(input_devices), ::closedir);
+    if (!list) return;  // a machine without, or a kernel that lacks the modules
+    while (const dirent* entry = ::readdir(list.get())) {
+        if (std::strncmp(entry->d_name, "event", 5) != 0) continue;
+        Fd device(::openat(::dirfd(list.get()), entry->d_name, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+        if (!device) continue;
+        const int fd = device.get();
+        loop_.watch(fd, EPOLLIN, [this, fd](std::uint32_t) { read_button(fd); });
+        buttons_.push_back(std::move(device));
+    }
+}
+
+void Init::read_button(int fd) {
+    input_event event{};
+    ssize_t got = 0;
+    while ((got = ::read(fd, &event, sizeof event)) == sizeof event)
+        if (event.type == EV_KEY && event.code == KEY_POWER && event.value == 1) end(false);
+    if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) loop_.forget(fd);  // unplugged
 }
 
 /// Reaps orphans. A child of our own is left to whoever waits for it: all of those lead a session.
@@ -134,8 +191,7 @@ void Init::reap() {
 
 void Init::end(bool reboot) {
     ::kill(-1, SIGTERM);
-    const auto until = Loop::Clock::now() + grace;
-    while (Loop::Clock::now() < until && (::waitpid(-1, nullptr, WNOHANG) >= 0)) ::usleep(20'000);
+    wait_for_children(Loop::Clock::now() + grace);
     ::kill(-1, SIGKILL);
     ::sync();
     ::mount(nullptr, "/", nullptr, MS_REMOUNT | MS_RDONLY, nullptr);

@@ -28,7 +28,10 @@ int serve(const std::string& connect) {
     using namespace minions::agent;
     ::signal(SIGPIPE, SIG_IGN);
     const bool is_init = ::getpid() == 1;
-    if (is_init) prepare_system();
+    if (is_init) {
+        prepare_system();
+        std::fputs("minions-agent " MINIONS_VERSION " is the init of this machine\n", stderr);
+    }
     Loop loop;
     Machine machine(loop);
     machine.software = MINIONS_VERSION;
