@@ -1,14 +1,13 @@
 #include "cli/arguments.hpp"
 #include "cli/commands.hpp"
+#include "cli/operations.hpp"
 #include "cli/output.hpp"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
-#include <chrono>
 #include <cstdlib>
 #include <ostream>
-#include <thread>
 
 namespace minions::cli {
 namespace {
@@ -66,17 +65,6 @@ void follow_log(Session& session, const std::string& deployment) {
     }
 }
 
-Value wait_for(Session& session, const std::string& operation) {
-    const auto target = fmt::format("/api/operations/{}", encode_segment(operation));
-    auto pause = std::chrono::milliseconds(20);
-    for (;;) {
-        const auto row = session.call("GET", target);
-        if (row["status"].string_or("") != "running") return row;
-        std::this_thread::sleep_for(pause);
-        pause = std::min(pause * 2, std::chrono::milliseconds(1000));
-    }
-}
-
 int print_deployed(Session& session, const Value& result) {
     if (session.json) {
         session.print_json(result);
@@ -108,7 +96,7 @@ int deploy(Session& session, const Options& options) {
         return exit_ok;
     }
     if (!options.quiet) follow_log(session, accepted["subject"].string_or(""));
-    const auto row = wait_for(session, operation);
+    const auto row = wait_for_end(session, operation, ProgressShown::never);
     if (row["status"].string_or("") == "succeeded") return print_deployed(session, row["result"]);
     if (row["error"].is_null()) {
         throw Error(Code::failed, fmt::format("the deployment was {}", row["status"].string_or("lost")));

@@ -1,13 +1,16 @@
 #include "cli/arguments.hpp"
 #include "cli/commands.hpp"
+#include "cli/exec_stream.hpp"
 #include "cli/output.hpp"
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include <unistd.h>
+
+#include <cstdlib>
 #include <istream>
 #include <iterator>
-#include <ostream>
 
 namespace minions::cli {
 namespace {
@@ -20,6 +23,7 @@ struct Options {
     std::string user;
     std::optional<double> timeout;
     bool interactive = false;
+    bool tty = false;
 };
 
 Value body_of(Session& session, const Options& options) {
@@ -35,49 +39,46 @@ Value body_of(Session& session, const Options& options) {
     if (!options.directory.empty()) body.set("cwd", options.directory);
     if (!options.user.empty()) body.set("user", options.user);
     if (options.timeout) body.set("timeout_seconds", *options.timeout);
-    if (options.interactive) {
-        const std::string input((std::istreambuf_iterator<char>(session.console.in)), {});
-        if (is_utf8(input) && input.find('\0') == std::string::npos) {
-            body.set("stdin", input);
-        } else {
-            body.set("stdin", encode_base64(input));
-            body.set("stdin_encoding", "base64");
-        }
-    }
     return body;
 }
 
-std::string bytes_of(const Value& reply, const std::string& stream) {
-    const auto text = reply[stream].string_or("");
-    return reply[stream + "_encoding"].string_or("") == "base64" ? decode_base64(text) : text;
-}
-
-void print_output(Session& session, const Value& reply) {
-    session.console.out << bytes_of(reply, "stdout") << std::flush;
-    session.console.err << bytes_of(reply, "stderr") << std::flush;
-    if (reply["truncated"].bool_or(false)) {
-        session.console.err
-            << "warning: the output was cut; exec.max_output_bytes of the daemon is the limit\n";
-    }
-}
-
-int exec(Session& session, const Options& options) {
-    Value reply;
-    try {
-        reply = session.call("POST", instance_path(options.name, "/exec"), body_of(session, options));
-    } catch (const Error& error) {
-        // Past its deadline a command has still said something.
-        if (error.code() == Code::deadline && !session.json) print_output(session, error.details());
-        throw;
-    }
-    if (session.json) {
-        session.print_json(reply);
+/// The whole of this program's input, for a command whose output is a document.
+void add_input(Session& session, Value& body) {
+    const std::string input((std::istreambuf_iterator<char>(session.console.in)), {});
+    if (is_utf8(input) && input.find('\0') == std::string::npos) {
+        body.set("stdin", input);
     } else {
-        print_output(session, reply);
+        body.set("stdin", encode_base64(input));
+        body.set("stdin_encoding", "base64");
     }
+}
+
+/// --json: one document, once the command has ended.
+int exec_document(Session& session, const Options& options) {
+    if (options.tty) throw UsageError("--tty and --json do not go together");
+    Value body = body_of(session, options);
+    if (options.interactive) add_input(session, body);
+    const Value reply = session.call("POST", instance_path(options.name, "/exec"), body);
+    session.print_json(reply);
     // A shell's convention for a command that a signal ended.
     if (const auto* signal = reply["signal"].if_int()) return 128 + static_cast<int>(*signal);
     return static_cast<int>(reply["exit_code"].int_or(exit_failed));
+}
+
+int exec(Session& session, const Options& options) {
+    if (session.json) return exec_document(session, options);
+    Value spec = body_of(session, options);
+    if (options.interactive) spec.set("stdin", true);
+    if (options.tty) {
+        if (options.interactive && ::isatty(session.console.in_fd) == 0)
+            throw UsageError("--tty needs a terminal on standard input", "leave -t out");
+        spec.set("tty", true);
+        const char* kind = std::getenv("TERM");
+        Value environment = spec["env"].is_null() ? Value::object() : spec["env"];
+        if (kind != nullptr && environment["TERM"].is_null()) environment.set("TERM", kind);
+        spec.set("env", std::move(environment));
+    }
+    return exec_stream(session, options.name, std::move(spec));
 }
 
 }  // namespace
@@ -86,22 +87,25 @@ void add_exec(CLI::App& program, Session& session) {
     auto* command = program.add_subcommand(
         "exec",
         "Runs a command inside an instance and exits with its exit code.\n\n"
-        "No shell is involved: for one, run it. Output arrives when the command has ended.\n\n"
+        "No shell is involved: for one, run it. Signals go to the command. With --json the output comes as "
+        "a document, once the command has ended.\n\n"
         "Examples:\n"
         "  minions exec box -- uname -a\n"
         "  minions exec box -- sh -c 'ls /tmp | wc -l'\n"
+        "  minions exec -it box -- bash\n"
         "  minions exec -i box -- tar -x -C /srv < files.tar");
     const auto options = std::make_shared<Options>();
     command->add_option("NAME", options->name, "Name of the instance.")->required();
     command->add_option("COMMAND", options->command, "Command and arguments; put '--' before them.");
     command->add_flag("-i,--interactive", options->interactive, "Pass this program's standard input on.");
+    command->add_flag("-t,--tty", options->tty, "Give the command a terminal, which is this one.");
     command
         ->add_option("-e,--env", options->environment,
                      "Environment variable, KEY=VALUE, or KEY to pass yours on.")
         ->allow_extra_args(false);
     command->add_option("-w,--workdir", options->directory, "Directory to run in.");
     command->add_option("-u,--user", options->user, "Name or UID[:GID] to run as.");
-    command->add_option("-t,--timeout", options->timeout, "Seconds after which it is killed.");
+    command->add_option("--timeout", options->timeout, "Seconds after which it is killed.");
     command->callback([&session, options] {
         session.takes_command = true;
         session.run = [&session, options] { return exec(session, *options); };

@@ -110,25 +110,4 @@ std::string encode_base64(std::string_view bytes) {
     return text;
 }
 
-std::string decode_base64(std::string_view text) {
-    std::string bytes;
-    bytes.reserve(text.size() / 4 * 3);
-    std::uint32_t group = 0;
-    unsigned bits = 0;
-    while (text.ends_with('=')) text.remove_suffix(1);
-    for (const char c : text) {
-        const auto digit = alphabet.find(c);
-        if (digit == std::string_view::npos) {
-            throw Error(Code::internal, "the daemon sent output that is not base64");
-        }
-        group = (group << 6U) | static_cast<std::uint32_t>(digit);
-        bits += 6;
-        if (bits >= 8) {
-            bits -= 8;
-            bytes += static_cast<char>((group >> bits) & 0xffU);
-        }
-    }
-    return bytes;
-}
-
 }  // namespace minions::cli

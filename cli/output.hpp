@@ -22,8 +22,6 @@ void print_table(std::ostream& out, const std::vector<std::string>& header,
 /// The members of an object, a line each: "name:     value".
 void print_members(std::ostream& out, const Value& object);
 
-/// Bytes of a field that the daemon may have sent as base64. Throws Error{internal} for what is not.
-std::string decode_base64(std::string_view text);
 std::string encode_base64(std::string_view bytes);
 
 }  // namespace minions::cli

@@ -15,8 +15,10 @@ namespace {
 
 /// The order of the program's help.
 constexpr void (*commands[])(CLI::App&, Session&) = {
-    add_serve,   add_create, add_list,        add_get,    add_status,  add_exec,  add_logs,   add_lifecycle,
-    add_destroy, add_deploy, add_deployments, add_events, add_plugins, add_token, add_config, add_openapi,
+    add_serve,   add_create,    add_list,        add_get,        add_status, add_exec,
+    add_logs,    add_lifecycle, add_resize,      add_rename,     add_copy,   add_snapshot,
+    add_destroy, add_deploy,    add_deployments, add_image,      add_events, add_plugins,
+    add_token,   add_config,    add_openapi,     add_failpoints,
 };
 
 constexpr const char* description =

@@ -2,6 +2,8 @@
 
 #include "cli/address.hpp"
 
+#include <minions/http_client/websocket.hpp>
+
 #include <fmt/format.h>
 
 #include <fstream>
@@ -111,14 +113,24 @@ Value Session::call(std::string_view method, std::string_view target, const std:
     return reply.body.empty() ? Value() : parse_json(reply.body, {64, max_reply});
 }
 
-void Session::stream(http::Request request, const std::function<bool(std::string_view)>& sink) {
+http::Stream Session::open(http::Request request) {
     authorize(request);
     auto reply = reaching([&] { return client().open(request, {}); });
-    if (reply.head().status >= 400) {
-        auto failed = reply.head();
-        failed.body = reaching([&] { return reply.read_all(max_reply); });
-        throw error_of(failed);
-    }
+    if (reply.head().status < 400) return reply;
+    auto failed = reply.head();
+    failed.body = reaching([&] { return reply.read_all(max_reply); });
+    throw error_of(failed);
+}
+
+http::Hijacked Session::web_socket(std::string_view target, const std::string& protocol) {
+    const std::string key = websocket::new_key();
+    auto reply = open({"GET", std::string(target), websocket::request_headers(key, protocol)});
+    websocket::check_reply(reply.head(), key, protocol);
+    return reply.hijack();
+}
+
+void Session::stream(http::Request request, const std::function<bool(std::string_view)>& sink) {
+    auto reply = open(std::move(request));
     char piece[16384];
     while (const auto size = reaching([&] { return reply.read(piece, sizeof piece); })) {
         if (!sink({piece, size})) return;

@@ -23,6 +23,10 @@ struct Console {
     std::istream& in;
     std::ostream& out;
     std::ostream& err;
+    // Their descriptors, for what cannot wait for one of them alone; -1: there is none.
+    int in_fd = -1;
+    int out_fd = -1;
+    int err_fd = -1;
 };
 
 /// The daemon cannot be reached, or the connection to it broke.
@@ -66,11 +70,15 @@ class Session {
     /// The body goes to `sink` as it comes; false from it ends the call.
     void stream(http::Request request, const std::function<bool(std::string_view)>& sink);
 
+    /// Opens a WebSocket of that subprotocol.
+    http::Hijacked web_socket(std::string_view target, const std::string& protocol);
+
     /// Prints a document for programs.
     void print_json(const Value& value) const;
 
   private:
     void authorize(http::Request& request);
+    http::Stream open(http::Request request);
     http::Client& client();
     std::unique_ptr<http::Client> client_;
 };

@@ -1,6 +1,8 @@
 #include "core/api/routes.hpp"
 
 #include "core/api/exec.hpp"
+#include "core/api/exec_stream.hpp"
+#include "core/api/images.hpp"
 #include "core/api/system.hpp"
 #include "core/api/v1.hpp"
 #include "core/api/vms.hpp"
@@ -43,6 +45,11 @@ std::vector<ApiRoute> make_routes() {
     const std::vector<QueryDoc> log_query = {{"tail", "integer", "lines from the end"},
                                              {"follow", "boolean", "go on as more comes"}};
     const std::vector<QueryDoc> path_query = {{"path", "string", "absolute, inside the instance"}};
+    const std::vector<QueryDoc> import_query = {
+        {"name", "string", "of the new image"},
+        {"format", "string", "raw, qcow2, tar, tar.gz or tar.zst; absent: told by the first bytes"},
+        {"kernel_from", "string", "image whose kernel it starts with; absent: images.default"},
+        {"command_line", "string", "of the kernel; absent: that image's"}};
     // clang-format off
     return {
         // method, pattern, permission, lane, body, handler, summary, success, request, response, media, query
@@ -69,8 +76,10 @@ std::vector<ApiRoute> make_routes() {
         {"POST",   "/api/vms/{name}/pause",     manage, waiting, Body::json, vms::pause, "Freeze it", 200, nullptr, vms::object_schema},
         {"POST",   "/api/vms/{name}/resume",    manage, waiting, Body::json, vms::resume, "Thaw it", 200, nullptr, vms::object_schema},
         {"POST",   "/api/vms/{name}/resize",    manage, waiting, Body::json_required, vms::resize, "Change its CPUs, memory or disk", 200, schema_of<ResizeSpec>, vms::object_schema},
-        {"POST",   "/api/vms/{name}/rename",    manage, waiting, Body::json_required, vms::rename, "Give it another name", 200, vms::rename_schema, vms::object_schema},
+        {"POST",   "/api/vms/{name}/rename",    manage, waiting, Body::json_required, vms::rename, "Give it another name", 200, vms::new_name_schema, vms::object_schema},
+        {"POST",   "/api/vms/{name}/copy",      manage, waiting, Body::json_required, vms::copy, "Make another one like it, disk included", 201, vms::new_name_schema, vms::object_schema},
         {"POST",   "/api/vms/{name}/exec",      exec,   command, Body::json_required, api::exec, "Run a command in it", 200, exec_request_schema, exec_reply_schema},
+        {"GET",    "/api/vms/{name}/exec",      exec,   command, Body::none, exec_stream, "Run a command in it over a WebSocket (subprotocol minions.exec.v1)", 101},
         {"GET",    "/api/vms/{name}/status",    read,   waiting, Body::none, vms::status, "What the inside of it reports", 200, nullptr, vms::stats_schema},
         {"GET",    "/api/vms/{name}/logs",      read,   stream,  Body::none, vms::logs, "Its console", 200, nullptr, nullptr, text, log_query},
         {"GET",    "/api/vms/{name}/diagnosis", read,   quick,   Body::none, vms::diagnosis, "Why its last create failed", 200, nullptr, any},
@@ -80,6 +89,12 @@ std::vector<ApiRoute> make_routes() {
         {"POST",   "/api/vms/{name}/snapshots", manage, waiting, Body::json_required, vms::create_snapshot, "Take a snapshot", 201, schema_of<SnapshotSpec>, schema_of<SnapshotInfo>},
         {"POST",   "/api/vms/{name}/snapshots/{snapshot}/restore", manage, waiting, Body::json, vms::restore_snapshot, "Put it back to a snapshot", 200, nullptr, vms::object_schema},
         {"DELETE", "/api/vms/{name}/snapshots/{snapshot}",         manage, waiting, Body::none, vms::delete_snapshot, "Delete a snapshot", 200, nullptr, any},
+
+        {"GET",    "/api/images",        read,   quick,   Body::none, images::list, "VM images", 200, nullptr, images::objects_schema},
+        {"POST",   "/api/images",        manage, waiting, Body::raw, images::import, "Make an image of a disk (raw, qcow2) or of an archive of a root file system", 201, nullptr, images::object_schema, "application/json", import_query},
+        {"POST",   "/api/images/build",  manage, waiting, Body::json_required, images::build, "Build an image from packages", 201, images::build_schema, images::object_schema},
+        {"GET",    "/api/images/{name}", read,   quick,   Body::none, images::get, "One image, with what went into it", 200, nullptr, images::object_schema},
+        {"DELETE", "/api/images/{name}", manage, waiting, Body::none, images::remove, "Delete an image that no VM uses", 200, nullptr, any},
 
         {"POST",   "/api/v1/vm/deploy",                  manage, waiting, Body::json_required, v1::deploy, "Deploy a git repository as a container", 200, v1::deploy_schema, v1::container_schema},
         {"GET",    "/api/v1/vm/list",                    read,   quick,   Body::none, v1::list, "Deployed containers", 200, nullptr, v1::containers_schema, "application/json", {{"all", "boolean", "also those that have stopped"}}},

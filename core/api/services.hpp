@@ -16,6 +16,7 @@
 
 namespace minions::core {
 class Deployments;
+class ImageStore;
 }
 
 namespace minions::core::api {
@@ -41,6 +42,8 @@ struct Services {
     // Settings that can change while the daemon runs.
     std::function<std::size_t()> exec_output_bytes;           ///< of stdout, and of stderr, in a reply
     std::function<std::chrono::milliseconds()> exec_timeout;  ///< of an exec that names none
+
+    ImageStore* images = nullptr;  ///< null where none are kept
 };
 
 }  // namespace minions::core::api

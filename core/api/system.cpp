@@ -100,7 +100,10 @@ http::Reply operations(Services& services, http::Request& request) {
 }
 
 http::Reply operation(Services& services, http::Request& request) {
-    return http::json(200, encode(find_operation(services, request)->row()));
+    const auto operation = find_operation(services, request);
+    Value document = encode(operation->row());
+    document.set("progress", encode(operation->progress()));
+    return http::json(200, document);
 }
 
 http::Reply cancel_operation(Services& services, http::Request& request) {
@@ -157,7 +160,11 @@ http::Reply revoke_token(Services& services, http::Request& request) {
     return http::json(200, Value::object({{"message", fmt::format("token '{}' revoked", id)}}));
 }
 
-Value operation_schema() { return schema_of<OperationRow>(); }
+Value operation_schema() {
+    Value schema = schema_of<OperationRow>();
+    schema.find("properties")->set("progress", schema_of<Progress>());
+    return schema;
+}
 Value operations_schema() { return schema_of<std::vector<OperationRow>>(); }
 Value create_token_schema() { return schema_of<TokenBody>(); }
 

@@ -42,7 +42,8 @@ struct StopBody {
     }
 };
 
-struct RenameBody {
+/// Of rename and of copy.
+struct NewNameBody {
     std::string new_name;
 
     template <class Self, class Visit>
@@ -228,10 +229,16 @@ http::Reply resize(Services& services, http::Request& request) {
 }
 
 http::Reply rename(Services& services, http::Request& request) {
-    const auto body = body_of<RenameBody>(request);
+    const auto body = body_of<NewNameBody>(request);
     check_name(body.new_name, "new_name");
     return answer(request,
                   services.instances.rename(instance_key(request), body.new_name, change_of(request)), 200);
+}
+
+http::Reply copy(Services& services, http::Request& request) {
+    const auto body = body_of<NewNameBody>(request);
+    return answer(request, services.instances.copy(instance_key(request), body.new_name, change_of(request)),
+                  201);
 }
 
 http::Reply status(Services& services, http::Request& request) {
@@ -314,7 +321,7 @@ http::Reply delete_snapshot(Services& services, http::Request& request) {
 
 Value create_schema() { return schema_of<CreateBody>(); }
 Value stop_schema() { return schema_of<StopBody>(); }
-Value rename_schema() { return schema_of<RenameBody>(); }
+Value new_name_schema() { return schema_of<NewNameBody>(); }
 Value stats_schema() { return schema_of<Stats>(); }
 Value snapshots_schema() { return schema_of<std::vector<SnapshotInfo>>(); }
 

@@ -18,6 +18,7 @@ http::Reply pause(Services& services, http::Request& request);
 http::Reply resume(Services& services, http::Request& request);
 http::Reply resize(Services& services, http::Request& request);
 http::Reply rename(Services& services, http::Request& request);
+http::Reply copy(Services& services, http::Request& request);
 http::Reply status(Services& services, http::Request& request);
 http::Reply diagnosis(Services& services, http::Request& request);
 http::Reply logs(Services& services, http::Request& request);
@@ -31,7 +32,7 @@ http::Reply delete_snapshot(Services& services, http::Request& request);
 // JSON Schemas of bodies, for /openapi.json.
 Value create_schema();
 Value stop_schema();
-Value rename_schema();
+Value new_name_schema();
 Value object_schema();
 Value objects_schema();
 Value stats_schema();

@@ -46,7 +46,7 @@ LoaderOptions loading_options(Config& config, const Paths& paths, const std::str
     options.state_dir = paths.state;
     options.run_dir = paths.run;
     options.configure = [&config](const PluginDescription& plugin) {
-        return config.configure(plugin.name, config_keys_of(plugin));
+        return config.configure(plugin.name, config_keys_of(config, plugin));
     };
     return options;
 }
@@ -70,9 +70,12 @@ Daemon::Daemon(Config& config, Log& log)
       store_(paths_.state, store_options(config)),
       events_(store_),
       operation_metrics_(events_, metrics_),
+      net_(network_options(), store_),
+      vm_services_(store_, settings::processes(config, paths_)),
       operations_(store_, settings::operations(config)),
+      images_(store_, operations_, image_options()),
       plugins_(loading_options(config, paths_, store_.installation()), *this),
-      instances_(store_, events_, operations_, plugins_, settings::instances(config)),
+      instances_(store_, events_, operations_, plugins_, instance_options()),
       deployments_(store_, operations_, instances_, plugins_, deployment_options(config, paths_, metrics_)),
       tokens_(std::make_shared<StoredTokens>(store_)),
       access_(settings::access(config), tokens_),
@@ -81,6 +84,11 @@ Daemon::Daemon(Config& config, Log& log)
     check_bind(bind, tokens_->any(), settings::access(config_).trusted);
     for (const auto& warning : plugins_.warnings()) log_.warning(warning);
     for (const auto& warning : config_.unclaimed()) log_.warning(warning);
+    net_.prepare();
+    vm_services_.offer(net_);
+    vm_services_.offer(images_);
+    operations_.offer([this](VmCall call) { return vm_services_.make(std::move(call)); });
+    for (const auto& sentence : images_.recover()) log_.warning(sentence);
     reports_.open();
     instances_.start();
     for (const auto& sentence : deployments_.recover()) log_.warning(sentence);
@@ -170,6 +178,28 @@ void Daemon::refresh(const RuntimeHandle& runtime) noexcept {
     instances_.health_checked(runtime.name);
 }
 
+NetOptions Daemon::network_options() {
+    auto options = settings::network(config_);
+    options.log = [this](LogLevel level, std::string_view message) { log_.write(level, message); };
+    return options;
+}
+
+ImageStoreOptions Daemon::image_options() {
+    auto options = settings::images(config_, paths_);
+    options.default_name = [this] { return config_.string("images.default"); };
+    options.instance_name = [this](const std::string& id) {
+        const auto view = instances_.find(id);
+        return view ? view->row.name : id;
+    };
+    return options;
+}
+
+InstancesOptions Daemon::instance_options() {
+    auto options = settings::instances(config_);
+    options.vm_image = [this](const std::string& name) { return images_.check(name); };
+    return options;
+}
+
 api::Services Daemon::make_services() {
     return {store_,
             events_,
@@ -183,7 +213,8 @@ api::Services Daemon::make_services() {
             [this] { return metrics_text(); },
             [this] { return std::string(stopping_ ? "the daemon is stopping" : ""); },
             [this] { return config_.size("exec.max_output_bytes"); },
-            [this] { return config_.duration("exec.timeout_seconds"); }};
+            [this] { return config_.duration("exec.timeout_seconds"); },
+            &images_};
 }
 
 http::Options Daemon::http_options() {

@@ -8,9 +8,12 @@
 #include "core/app/log.hpp"
 #include "core/app/operation_metrics.hpp"
 #include "core/app/paths.hpp"
+#include "core/app/vm_services.hpp"
 #include "core/deployments/deployments.hpp"
 #include "core/http/server.hpp"
+#include "core/images/image_store.hpp"
 #include "core/metrics/metrics.hpp"
+#include "core/net/net.hpp"
 #include "core/plugins/loader.hpp"
 #include "core/plugins/sink.hpp"
 
@@ -59,6 +62,9 @@ class Daemon final : private PluginSink {
 
     void watch_health();
     void refresh(const RuntimeHandle& runtime) noexcept;
+    NetOptions network_options();
+    ImageStoreOptions image_options();
+    InstancesOptions instance_options();
     api::Services make_services();
     http::Options http_options();
     std::string metrics_text();
@@ -70,7 +76,10 @@ class Daemon final : private PluginSink {
     Store store_;
     Events events_;
     OperationMetrics operation_metrics_;
+    Net net_;
+    VmServiceParts vm_services_;
     Operations operations_;
+    ImageStore images_;
     Gate reports_;  ///< plugins speak before there are instances, and after
     PluginLoader plugins_;
     Instances instances_;

@@ -13,8 +13,15 @@ namespace {
 
 /// Of sockaddr_un::sun_path, without the NUL at its end.
 constexpr std::size_t max_socket_path = 107;
-/// What instances put below the run directory: an id of 12 characters, a file name, a port's suffix.
-constexpr std::size_t max_run_path = 60;
+/// What an instance may put below the run directory: a directory of a life and a socket in it, to whose name
+/// a port may be added.
+constexpr std::string_view deepest_socket = "/vms/iiiiiiiiiiii/llllllll/ssssssssssss_65535";
+constexpr std::size_t max_run_path = max_socket_path - deepest_socket.size();
+
+std::filesystem::path executable_directory() {
+    std::error_code error;
+    return std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
+}
 
 std::filesystem::path absolute_of(const Config& config, const char* key) {
     const auto text = config.string(key);
@@ -41,12 +48,29 @@ void make_directory(const std::filesystem::path& path, const char* key) {
 
 }  // namespace
 
-std::vector<std::filesystem::path> plugin_directories(const Config& config) {
+std::filesystem::path shim_program() {
+    constexpr const char* name = "minions-shim";
+    const auto directory = executable_directory();
     std::error_code error;
-    const auto executable = std::filesystem::read_symlink("/proc/self/exe", error);
+    auto beside = directory / name;
+    if (std::filesystem::exists(beside, error)) return beside;
+    // An absolute MINIONS_LIBEXECDIR replaces what is before it.
+    return directory.parent_path() / MINIONS_LIBEXECDIR / "minions" / name;
+}
+
+std::filesystem::path agent_program() {
+    constexpr const char* name = "minions-agent";
+    const auto directory = executable_directory();
+    std::error_code error;
+    auto beside = directory / name;
+    if (std::filesystem::exists(beside, error)) return beside;
+    return directory.parent_path() / MINIONS_SBINDIR / name;
+}
+
+std::vector<std::filesystem::path> plugin_directories(const Config& config) {
     std::vector<std::filesystem::path> directories;
-    if (!error) {
-        directories.push_back(executable.parent_path().parent_path() / "lib" / "minions" / "runtimes");
+    if (const auto executable = executable_directory(); !executable.empty()) {
+        directories.push_back(executable.parent_path() / "lib" / "minions" / "runtimes");
     }
     for (const auto& directory : config.list("plugin_dirs")) {
         directories.push_back(std::filesystem::absolute(directory).lexically_normal());
@@ -59,6 +83,12 @@ Paths paths_of(const Config& config) {
     paths.state = absolute_of(config, "state_dir");
     paths.run = absolute_of(config, "run_dir");
     paths.plugins = plugin_directories(config);
+    paths.shim = shim_program();
+    paths.agent = agent_program();
+    const auto recipes = config.string("images.recipes_dir");
+    paths.recipes = recipes.empty()
+                        ? executable_directory().parent_path() / MINIONS_DATADIR / "minions" / "recipes"
+                        : std::filesystem::absolute(recipes).lexically_normal();
     if (paths.run.string().size() > max_run_path) {
         throw Error(Code::invalid,
                     fmt::format("{}: the path of 'run_dir' is longer than {} bytes", config.source("run_dir"),

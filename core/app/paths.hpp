@@ -14,6 +14,9 @@ struct Paths {
     std::filesystem::path run;
     std::string socket;  ///< of the API; empty for none
     std::vector<std::filesystem::path> plugins;
+    std::filesystem::path recipes;  ///< scripts that make images
+    std::filesystem::path agent;    ///< the program minions-agent
+    std::filesystem::path shim;  ///< the program minions-shim
 };
 
 /// Reads them from the configuration. Throws Error{invalid} for a run directory or socket whose path is too
@@ -23,6 +26,12 @@ Paths paths_of(const Config& config);
 /// Where plugins are looked for, first to last: lib/minions/runtimes beside the directory of this executable,
 /// then `plugin_dirs`.
 std::vector<std::filesystem::path> plugin_directories(const Config& config);
+
+/// minions-shim: beside this executable, as in a build tree, or where the installation has it.
+std::filesystem::path shim_program();
+
+/// minions-agent, likewise.
+std::filesystem::path agent_program();
 
 /// Makes the run directory (0755) and the directory of the socket; the state directory is the store's. Throws
 /// Error that names the setting.

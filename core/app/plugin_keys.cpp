@@ -19,10 +19,19 @@ LoaderOptions loader_options(const Config& config) {
     return options;
 }
 
-std::vector<ConfigKey> config_keys_of(const PluginDescription& plugin) {
+std::vector<ConfigKey> config_keys_of(const Config& config, const PluginDescription& plugin) {
     std::vector<ConfigKey> keys;
     keys.reserve(plugin.config_keys.size());
-    for (const auto& key : plugin.config_keys) keys.push_back(config_key_of(key.as_c()));
+    for (const auto& key : plugin.config_keys) {
+        auto& added = keys.emplace_back(config_key_of(key.as_c()));
+        if (plugin.kind != RuntimeKind::vm || added.type != KeyType::integer) continue;
+        const std::string shared = "vms." + added.name;
+        const auto& core = core_schema();
+        const bool known = std::any_of(core.begin(), core.end(), [&](const ConfigKey& of_core) {
+            return of_core.name == shared && of_core.type == KeyType::integer;
+        });
+        if (known) added.default_value = std::to_string(config.integer(shared));
+    }
     return keys;
 }
 
@@ -30,7 +39,7 @@ std::vector<std::pair<std::string, std::vector<ConfigKey>>> plugin_keys(const Co
     std::vector<std::pair<std::string, std::vector<ConfigKey>>> keys;
     for (const auto& record : find_plugins(loader_options(config))) {
         if (record.refusal || !record.description) continue;
-        keys.emplace_back(record.description->name, config_keys_of(*record.description));
+        keys.emplace_back(record.description->name, config_keys_of(config, *record.description));
     }
     std::sort(keys.begin(), keys.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
     return keys;

@@ -1,5 +1,7 @@
 #include "core/app/settings.hpp"
 
+#include <unistd.h>
+
 namespace minions::core::settings {
 
 AccessRules access(const Config& config) {
@@ -37,6 +39,40 @@ InstancesOptions instances(const Config& config) {
     options.create_timeout = config.duration("operations.create_timeout_seconds");
     options.change_timeout = config.duration("operations.timeout_seconds");
     options.destroy_timeout = options.change_timeout;
+    return options;
+}
+
+ProcessOptions processes(const Config& config, const Paths& paths) {
+    ProcessOptions options;
+    options.state_dir = paths.state;
+    options.run_dir = paths.run;
+    options.shim = paths.shim;
+    options.uid_first = config.integer("vms.uid_first");
+    options.uid_count = config.integer("vms.uid_count");
+    options.output_bytes = config.size("vms.output_bytes");
+    return options;
+}
+
+ImageStoreOptions images(const Config& config, const Paths& paths) {
+    ImageStoreOptions options;
+    options.directory = paths.state / "images";
+    options.recipes = paths.recipes;
+    options.agent = paths.agent;
+    options.max_bytes = config.size("images.max_bytes");
+    options.build_timeout = config.duration("images.build_timeout_seconds");
+    if (::geteuid() == 0) options.group = static_cast<gid_t>(config.integer("vms.uid_first"));
+    return options;
+}
+
+NetOptions network(const Config& config) {
+    NetOptions options;
+    options.manage = config.boolean("network.manage");
+    options.bridge = config.string("network.bridge");
+    options.subnet = parse_subnet(config.string("network.subnet"));
+    options.dns = config.list("network.dns");
+    options.isolate = config.boolean("network.isolate");
+    options.mtu = static_cast<int>(config.integer("network.mtu"));
+    options.slots = config.integer("vms.uid_count");
     return options;
 }
 

@@ -1,6 +1,7 @@
 #include "core/config/schema.hpp"
 
 #include "core/access/access.hpp"
+#include "core/net/options.hpp"
 
 namespace minions::core {
 namespace {
@@ -150,11 +151,52 @@ std::vector<ConfigKey> make_schema() {
                 "Longest time of a create; past it, it is rolled back."),
         seconds("operations.timeout_seconds", "120", 1, day,
                 "The same for every other change of an instance."),
+        reloadable(
+            text("images.default", "",
+                 "Image of a VM that names none, and the one whose kernel imported disks start with.")),
+        bytes("images.max_bytes", "64GiB", mib, unbounded,
+              "Largest image that is imported; `http.max_upload_bytes` bounds what is sent for it."),
+        seconds("images.build_timeout_seconds", "1800", 1, day,
+                "Longest time for building or importing an image."),
+        text("images.recipes_dir", "",
+             "Directory with the scripts that build images; empty takes those of the installation."),
+        integer(
+            "vms.uid_first", "1900000000", 1, 4'000'000'000,
+            "First of the users that processes of VMs run as when the daemon is root, and the number of the "
+            "group that they share. Nobody else may use them."),
+        integer("vms.uid_count", "65536", 1, 1'000'000,
+                "How many such users there are: VMs that the daemon can have."),
+        integer("vms.agent_timeout_seconds", "60", 1, 3600,
+                "Longest time from a VM's start until its guest's agent answers; `runtimes.<name>."
+                "agent_timeout_seconds` overrides it for one runtime."),
+        integer("vms.disk_gb", "10", 1, 65536,
+                "GiB of a VM's disk whose create names no size; an image that is larger keeps its own. "
+                "`runtimes.<name>.disk_gb` overrides it for one runtime."),
+        bytes("vms.output_bytes", "1MiB", 4096, gib,
+              "Largest file with the output of a VM's process; one that is full is kept beside the next."),
+
+        flag(
+            "network.manage", "true",
+            "Whether the daemon makes the bridge and packet filter of VMs; otherwise they are yours, used as "
+            "they are."),
+        checked(
+            text("network.bridge", "br0",
+                 "Bridge that VMs are on; empty for none: each VM then reaches out through its VMM alone."),
+            check_bridge_name),
+        checked(text("network.subnet", "10.0.0.1/16",
+                     "Network of VMs, given by the host's address in it with a prefix of 8 to 30."),
+                [](std::string_view subnet) { parse_subnet(subnet); }),
+        checked(list("network.dns", "",
+                     "Name servers (IPv4) of VMs; empty takes those that the host itself asks."),
+                [](std::string_view server) { parse_address(server); }),
+        flag("network.isolate", "true", "Whether VMs are kept from each other."),
+        checked(integer("network.mtu", "0", 0, 65521, "MTU of VMs; 0 takes that of the way out."), check_mtu),
+
         reloadable(bytes("exec.max_output_bytes", "16MiB", 1024, gib,
                          "Largest stdout, and largest stderr, of an exec that does not stream; more is cut "
                          "and the reply says so.")),
         reloadable(seconds("exec.timeout_seconds", "300", 1, 30 * day,
-                           "Longest time of an exec whose request names none.")),
+                           "Longest time of an exec that names none and does not stream.")),
         integer("events.retention", "100000", 100, 10'000'000, "Events that are kept for replay."),
 
         reloadable(word(text("log.level", "info", "Least important messages that are logged."),

@@ -35,8 +35,9 @@ struct ConfigKey {
     bool secret = false;
     bool reloadable = false;
     bool required = false;
-    /// Where set: throws Error as parse_config_value() does, for elements of a list that its rules let pass.
-    void (*check)(std::string_view element) = nullptr;
+    /// Where set: throws Error as parse_config_value() does, for a string, an integer or an element of a list
+    /// that the rules above let pass.
+    void (*check)(std::string_view text) = nullptr;
 };
 
 /// The keys of core, in the order in which documentation shows them. [any thread]

@@ -167,6 +167,7 @@ Value parse_config_value(const ConfigKey& key, std::string_view given) {
     switch (key.type) {
         case KeyType::string:
             check_word(key, text);
+            if (key.check != nullptr) key.check(text);
             return text;
         case KeyType::list:
             return parse_list(key, text);
@@ -178,6 +179,7 @@ Value parse_config_value(const ConfigKey& key, std::string_view given) {
             std::string_view rest;
             const auto number = to_integer(text, rest);
             if (!number || !rest.empty() || !within(key, *number)) refuse(key, text);
+            if (key.check != nullptr) key.check(text);
             return *number;
         }
         case KeyType::size: {

@@ -309,7 +309,9 @@ ServerCore::Next ServerCore::answer_stream(const ConnectionPtr& connection, cons
     const auto run = [this, connection, reply] {
         return reply.take_over ? run_take_over(connection, reply) : run_stream(connection, reply);
     };
-    if (connection->exchange->route->lane == Lane::stream) return run();
+    // A command that talks to its client is a command still.
+    const Lane lane = connection->exchange->route->lane;
+    if (lane == Lane::stream || (lane == Lane::command && reply.take_over)) return run();
     return hand_over(connection, Lane::stream, run);
 }
 

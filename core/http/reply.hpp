@@ -47,7 +47,8 @@ struct Reply {
     std::shared_ptr<const std::string> body;
     /// Instead of a body: runs in the lane `stream`.
     StreamFunction stream;
-    /// Instead of a body: for 101 Switching Protocols; runs in the lane `stream`.
+    /// Instead of a body: for 101 Switching Protocols; runs in the lane `stream`, or the route's if that is
+    /// `command`.
     TakeOver take_over;
 };
 

@@ -41,6 +41,11 @@ ExecEnd Instances::exec(const InstanceKey& key, const ExecSpec& spec, ExecStream
     return facet.exec(call, view->instance(), spec, std::move(streams));
 }
 
+void Instances::check_exec(const InstanceKey& key) const {
+    const auto view = impl_->need(key);
+    checked(impl_->handle_of(view->row), *view, &RuntimeHandle::exec, Action::exec);
+}
+
 void Instances::logs(const InstanceKey& key, const LogsSpec& spec, Fd out, CallLimits limits) {
     const auto view = impl_->need(key);
     LogsFacet& facet = checked(impl_->handle_of(view->row), *view, &RuntimeHandle::logs, Action::logs);

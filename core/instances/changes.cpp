@@ -6,19 +6,6 @@
 
 namespace minions::core {
 
-namespace {
-
-template <class Facet>
-Facet& need_facet(Facet* facet, const RuntimeHandle& handle) {
-    if (facet == nullptr)
-        throw Error{Code::unsupported_by_runtime,
-                    fmt::format("the runtime '{}' cannot {}", handle.name, Facet::facet),
-                    "use an instance of a runtime that has this facet (GET /api/plugins)"};
-    return *facet;
-}
-
-}  // namespace
-
 InstanceViewPtr Instances::Impl::need(const InstanceKey& key) const {
     auto view = table.find(key);
     if (!view) throw Error{Code::not_found, fmt::format("VM '{}' not found", key.name)};

@@ -168,6 +168,27 @@ void Instances::Impl::apply(Transaction& transaction, const InstanceViewPtr& vie
             table.put(show(view->row));
         });
     }
+    // After the hooks above: by then the table says it.
+    if (is_end(told.status)) transaction.after_commit([this, told] { undo_life(told); });
+}
+
+/// It ended by itself: a VM needs what it had for that life no longer (its engine looks after a container).
+void Instances::Impl::undo_life(const InstanceRow& row) noexcept {
+    const RuntimeHandle* handle = runtimes.find(row.runtime);
+    if (handle == nullptr || handle->kind != RuntimeKind::vm || operations.owner_of(row.id)) return;
+    const auto still = [this, id = row.id, boot = row.boot] {
+        const InstanceViewPtr view = table.find(id);
+        return view && view->row.boot == boot && is_end(view->row.status) && !operations.owner_of(id);
+    };
+    try {
+        background.post([this, id = row.id, runtime = row.runtime, still] {
+            try {
+                background_call(runtime, id, std::chrono::seconds(30)).ended(still);
+            } catch (const std::exception&) {  // its next start, or its destroy, undoes it first
+            }
+        });
+    } catch (const std::exception&) {  // no thread could be had: the same
+    }
 }
 
 /// Its runtime went away: what is known of the instance holds no longer. The end of an operation that is at

@@ -1,6 +1,7 @@
 #include "core/instances/impl.hpp"
 #include "core/store/ids.hpp"
 
+#include <minions/base/failpoint.hpp>
 #include <minions/error.hpp>
 
 #include <fmt/format.h>
@@ -121,14 +122,20 @@ class StepTimer {
 
 }  // namespace
 
+void Instances::Impl::require_free(const InstanceKey& key) const {
+    if (table.find(key))
+        throw Error{Code::conflict, fmt::format("VM '{}' already exists", key.name),
+                    "choose another name, or destroy it first"};
+}
+
 Plan Instances::Impl::plan(CreateRequest request, CreateOptions create_options) const {
     check_name(request.name);
     const RuntimeHandle& handle =
         request.runtime.empty() ? runtimes.default_runtime() : runtimes.require(request.runtime);
     check_spec(request.spec, handle);
-    if (table.find(InstanceKey{request.name, request.owner}))
-        throw Error{Code::conflict, fmt::format("VM '{}' already exists", request.name),
-                    "choose another name, or destroy it first"};
+    if (handle.kind == RuntimeKind::vm && options.vm_image)
+        request.spec.image = options.vm_image(request.spec.image);
+    require_free({request.name, request.owner});
     Plan made;
     made.handle = &handle;
     made.options = std::move(create_options);
@@ -146,33 +153,48 @@ Plan Instances::Impl::plan(CreateRequest request, CreateOptions create_options) 
     return made;
 }
 
-InstanceViewPtr Instances::Impl::bring_up(OperationContext& context, const Plan& made, Steps& steps) {
+/// Everything but its life.
+void Instances::Impl::make(OperationContext& context, const Plan& made, Steps& steps) {
     const std::string& id = made.row.id;
-    Runtime& runtime = *made.handle->runtime;
     RuntimeState state;
     context.check();
     {
         const StepTimer timer(steps, "creating");
         const InstanceViewPtr view = need(id);
         auto context_of_call = call(context, view);
-        state = runtime.create(context_of_call, view->instance());
+        state = made.source.empty() ? made.handle->runtime->create(context_of_call, view->instance())
+                                    : made.handle->copy->copy(context_of_call, view->instance(),
+                                                              need(made.source)->instance());
         steps.made = true;
+        MINIONS_FAILPOINT("instance.create.after");
     }
     context.check();
-    change(
-        id, [](InstanceRow& row) { ++row.boot; }, {},
-        [&](Transaction& transaction, const InstanceRow&) {
-            transaction.update_instance_state(id, state);
+    store.transact([&](Transaction& transaction) {
+        if (made.starts) {
+            change_in(transaction, id, [](InstanceRow& row) { ++row.boot; });
             context.stage_in(transaction, "starting");
-            transaction.after_commit([&] { table.set_state(id, state); });
-        });
-    InstanceFacts facts;
-    {
-        const StepTimer timer(steps, "starting");
-        const InstanceViewPtr view = need(id);
-        auto context_of_call = call(context, view);
-        facts = runtime.start(context_of_call, view->instance());
-    }
+        }
+        transaction.update_instance_state(id, state);
+        transaction.after_commit([&] { table.set_state(id, state); });
+    });
+}
+
+/// What is known of it before it is acknowledged.
+InstanceFacts Instances::Impl::first_life(OperationContext& context, const Plan& made, Steps& steps) {
+    const StepTimer timer(steps, "starting");
+    const InstanceViewPtr view = need(made.row.id);
+    auto context_of_call = call(context, view);
+    Runtime& runtime = *made.handle->runtime;
+    MINIONS_FAILPOINT("instance.start.before");
+    return made.starts ? runtime.start(context_of_call, view->instance())
+                       : runtime.inspect(context_of_call, view->instance());
+}
+
+InstanceViewPtr Instances::Impl::bring_up(OperationContext& context, const Plan& made, Steps& steps) {
+    const std::string& id = made.row.id;
+    make(context, made, steps);
+    InstanceFacts facts = first_life(context, made, steps);
+    MINIONS_FAILPOINT("instance.start.after");
     if (made.options.before_acknowledge) {
         const StepTimer timer(steps, "checking");
         Window window(live, context, *made.handle, need(id)->instance(), facts);
@@ -189,6 +211,7 @@ InstanceViewPtr Instances::Impl::bring_up(OperationContext& context, const Plan&
     if (facts.status != Status::running && facts.status != Status::paused && !is_end(facts.status))
         throw Error{Code::internal, fmt::format("the runtime '{}' started VM '{}' and says that it is {}",
                                                 made.handle->name, made.row.name, word_of(facts.status))};
+    MINIONS_FAILPOINT("instance.acknowledge.before");
     return settle(id, facts, [&](Transaction& transaction, const InstanceRow& row) {
         transaction.event("instance.created", row.name, Value::object({{"id", row.id}, {"name", row.name}}));
         transaction.delete_diagnosis(row.owner, row.name);
@@ -217,7 +240,9 @@ void Instances::Impl::abandon(OperationContext& context, const Plan& made, Steps
         if (made.options.undoing)
             store.transact(
                 [&](Transaction& transaction) { made.options.undoing(transaction, view->row, failure); });
+        MINIONS_FAILPOINT("instance.rollback.before");
         undo(context, *made.handle, view->instance(), true);
+        MINIONS_FAILPOINT("instance.rollback.after");
         remove(made.row.id, "instance.create_failed",
                Value::object({{"id", made.row.id},
                               {"name", made.row.name},
@@ -253,6 +278,14 @@ InstanceViewPtr Instances::Impl::run_create(OperationContext& context, const Pla
     }
 }
 
+/// A create that is not what its operation began with.
+InstanceViewPtr Instances::Impl::create_claimed(OperationContext& context, const Plan& made) {
+    context.claim(made.row.id);
+    context.check();
+    store.transact([&](Transaction& transaction) { insert(transaction, made); });
+    return run_create(context, made);
+}
+
 OperationPtr Instances::create(CreateRequest request, CreateOptions options, ChangeOptions change) {
     return impl_->operations.unless_repeated(request.owner, change.idempotency, [&] {
         Plan made = impl_->plan(request, options);
@@ -279,11 +312,7 @@ OperationPtr Instances::create(CreateRequest request, CreateOptions options, Cha
 
 InstanceViewPtr Instances::create_within(OperationContext& context, CreateRequest request,
                                          CreateOptions options) {
-    const Plan plan = impl_->plan(std::move(request), std::move(options));
-    context.claim(plan.row.id);
-    context.check();
-    impl_->store.transact([&](Transaction& transaction) { impl_->insert(transaction, plan); });
-    return impl_->run_create(context, plan);
+    return impl_->create_claimed(context, impl_->plan(std::move(request), std::move(options)));
 }
 
 }  // namespace minions::core

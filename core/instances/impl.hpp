@@ -6,6 +6,9 @@
 
 #include <minions/base/event_fd.hpp>
 #include <minions/base/sync.hpp>
+#include <minions/error.hpp>
+
+#include <fmt/format.h>
 
 #include <atomic>
 #include <condition_variable>
@@ -21,6 +24,8 @@ struct Plan {
     const RuntimeHandle* handle = nullptr;
     CreateOptions options;
     bool whole = false;  ///< the operation is this create alone: its acknowledgement is the outcome
+    std::string source;  ///< id of the instance that it is a copy of, or empty
+    bool starts = true;  ///< else it is created stopped: as a copy of what does not run
 };
 
 /// How far a create came, for its diagnosis.
@@ -92,6 +97,7 @@ struct Instances::Impl {
     bool unsettled(const InstanceView& view) const;
     void report(std::string_view runtime, const InstanceEvent& event);
     void apply(Transaction& transaction, const InstanceViewPtr& view, const InstanceFacts& facts);
+    void undo_life(const InstanceRow& row) noexcept;
     void show_health(const std::string& runtime, const Health& health);
     void lose(const InstanceRow& row);
 
@@ -107,7 +113,12 @@ struct Instances::Impl {
 
     // create.cpp
     Plan plan(CreateRequest request, CreateOptions create_options) const;
+    Plan plan_copy(const InstanceKey& source, const std::string& new_name) const;
+    void require_free(const InstanceKey& key) const;
     InstanceViewPtr run_create(OperationContext& context, const Plan& made);
+    InstanceViewPtr create_claimed(OperationContext& context, const Plan& made);
+    void make(OperationContext& context, const Plan& made, Steps& steps);
+    InstanceFacts first_life(OperationContext& context, const Plan& made, Steps& steps);
     InstanceViewPtr bring_up(OperationContext& context, const Plan& made, Steps& steps);
     void abandon(OperationContext& context, const Plan& made, Steps& steps, const Error& failure);
 
@@ -132,6 +143,7 @@ struct Instances::Impl {
     bool destroy_is_due(const std::string& id);
     Unfinished unfinished(const std::string& runtime);
     void release_orphans(const RuntimeHandle& handle, const std::vector<JournalRecord>& orphans);
+    void release_own_orphans() noexcept;
     /// How the runtime is asked for one instance; nullopt: it will report.
     using Ask = std::function<std::optional<InstanceFacts>(Context&, const Instance&)>;
     void ask_each(const RuntimeHandle& handle, const std::vector<InstanceViewPtr>& views,
@@ -152,6 +164,16 @@ struct Instances::Impl {
     EventFd stopping;
     Pool background{32};  ///< last member: its threads end before what they use
 };
+
+/// Throws unsupported_by_runtime where the runtime does not have it.
+template <class Facet>
+Facet& need_facet(Facet* facet, const RuntimeHandle& handle) {
+    if (facet == nullptr)
+        throw Error{Code::unsupported_by_runtime,
+                    fmt::format("the runtime '{}' cannot {}", handle.name, Facet::facet),
+                    "use an instance of a runtime that has this facet (GET /api/plugins)"};
+    return *facet;
+}
 
 inline bool is_end(Status status) { return status == Status::stopped || status == Status::error; }
 

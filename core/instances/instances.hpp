@@ -95,6 +95,9 @@ struct InstancesOptions {
     milliseconds change_timeout = std::chrono::minutes(2);
     milliseconds destroy_timeout = std::chrono::minutes(2);
     std::size_t recovery_threads = 4;  ///< for each runtime
+    /// The image that a VM gets whose spec names this one, '' for none. Throws invalid for what is no image.
+    /// Empty: whatever is named is left to the runtime.
+    std::function<std::string(const std::string&)> vm_image;
 };
 
 /// The instances of all runtimes: the only place that changes them. Reads come from memory and never wait for
@@ -148,6 +151,10 @@ class Instances {
     OperationPtr resume(const InstanceKey& key, ChangeOptions change = {});
     OperationPtr resize(const InstanceKey& key, ResizeSpec spec, ChangeOptions change = {});
     OperationPtr rename(const InstanceKey& key, std::string new_name, ChangeOptions change = {});
+    /// Makes another instance with its spec and its disk as it is now. Published ports get other numbers on
+    /// the host. The copy of what is running or paused runs, that of what is stopped is stopped. Holds both
+    /// instances.
+    OperationPtr copy(const InstanceKey& key, std::string new_name, ChangeOptions change = {});
     /// Whatever state it is in. If the runtime is away the instance stays `destroying`, the operation fails
     /// with `unavailable`, and the destroy is completed when the runtime is back, or by a repetition.
     OperationPtr destroy(const InstanceKey& key, ChangeOptions change = {});
@@ -162,6 +169,8 @@ class Instances {
     // Calls that are no change: on the caller's thread, never waiting for operations. They throw not_found,
     // unsupported_by_runtime, wrong_state, unavailable, and what the runtime throws.
     ExecEnd exec(const InstanceKey& key, const ExecSpec& spec, ExecStreams streams, CallLimits limits);
+    /// Throws what exec() throws before it asks the runtime.
+    void check_exec(const InstanceKey& key) const;
     void logs(const InstanceKey& key, const LogsSpec& spec, Fd out, CallLimits limits);
     void read_files(const InstanceKey& key, const std::string& path, Fd out, CallLimits limits);
     void write_files(const InstanceKey& key, const std::string& path, Fd in, CallLimits limits);

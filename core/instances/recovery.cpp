@@ -208,6 +208,24 @@ void Instances::Impl::release_orphans(const RuntimeHandle& handle,
     }
 }
 
+/// Rows of core itself about instances: what a destroy or a rollback that was cut off has left.
+void Instances::Impl::release_own_orphans() noexcept {
+    try {
+        const auto orphans =
+            store.transact([](Transaction& transaction) { return transaction.orphaned_journal(""); });
+        for (const JournalRecord& record : orphans) {
+            if (stopping.raised()) return;
+            if (record.row.instance.empty()) continue;  // of the daemon itself: its owner looks after it
+            try {
+                background_call("", record.row.instance, recover_timeout).release_own(record.row);
+                store.transact([&](Transaction& transaction) { transaction.delete_journal(record.row.id); });
+            } catch (const std::exception&) {  // its row stays, and the next start goes on
+            }
+        }
+    } catch (const std::exception&) {  // the store failed: the same
+    }
+}
+
 void Instances::Impl::recover_all() {
     operations.fail_interrupted();
     std::set<std::string> names;
@@ -232,6 +250,7 @@ void Instances::Impl::recover_all() {
         const auto now = live.lock();
         for (const std::string& name : names) now->recovered.emplace(name, false);
     }
+    background.post([this] { release_own_orphans(); });
     for (const std::string& name : names) background.post([this, name] { recover_runtime(name); });
 }
 

@@ -36,6 +36,7 @@ constexpr Rule rules[] = {
     {Action::resume, "resume", set({paused})},
     {Action::resize, "resize", set({running, stopped})},
     {Action::rename, "rename", set({running, paused, stopped, error})},
+    {Action::copy, "copy", set({running, paused, stopped})},
     {Action::destroy, "destroy",
      set({creating, starting, running, paused, stopping, stopped, error, destroying, unknown})},
     {Action::exec, "exec in", set({running})},

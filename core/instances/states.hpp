@@ -17,6 +17,7 @@ enum class Action {
     resume,
     resize,
     rename,
+    copy,
     destroy,
     exec,
     logs,

@@ -2,6 +2,7 @@
 #include "core/instances/release.hpp"
 
 #include <minions/base/call_pipes.hpp>
+#include <minions/base/failpoint.hpp>
 #include <minions/error.hpp>
 
 #include <fmt/format.h>
@@ -70,7 +71,9 @@ void Instances::Impl::run_destroy(OperationContext& context, const std::string& 
             row.facts.reason.reset();
         });
     try {
+        MINIONS_FAILPOINT("instance.destroy.before");
         undo(context, healthy_handle_of(view->row), view->instance(), false);
+        MINIONS_FAILPOINT("instance.destroy.after");
     } catch (...) {
         Error failure = current_error();
         try {

@@ -32,8 +32,10 @@ constexpr std::uint64_t refcount_block_at = 2 * cluster;
 constexpr std::uint64_t table_at = 3 * cluster;
 constexpr std::uint64_t first_free = 3 + table_clusters;
 
+constexpr std::size_t cluster_bits_field = 20;
 constexpr std::size_t size_field = 24;
 constexpr std::size_t table_size_field = 36;
+constexpr std::size_t table_at_field = 40;
 constexpr std::size_t header_bytes = 104;
 
 template <class T>
@@ -82,6 +84,34 @@ std::string header(std::uint64_t size, const std::string& backing) {
     return out + backing;
 }
 
+struct Layout {
+    std::uint64_t size = 0;
+    std::uint64_t table_room = 0;  ///< entries that the first-level table may have where it is
+};
+
+Layout read_layout(const std::string& path) {
+    const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+    if (!file) throw error_from_errno(errno, "cannot open the disk " + path);
+    std::array<unsigned char, 48> head{};
+    const auto number = [&](std::size_t at, std::size_t bytes) {
+        std::uint64_t value = 0;
+        for (std::size_t i = 0; i < bytes; ++i) value = value << 8U | head[at + i];
+        return value;
+    };
+    if (::pread(file.get(), head.data(), head.size(), 0) != static_cast<ssize_t>(head.size()) ||
+        number(0, 4) != magic || number(cluster_bits_field, 4) != 16)
+        throw Error{Code::failed, fmt::format("{} is no disk of ours", path), "restore it from a snapshot"};
+    Layout layout;
+    layout.size = number(size_field, 8);
+    constexpr std::uint64_t entries_in_cluster = cluster / 8;
+    // A VMM that made the disk larger has moved the table to where it has the rest of its last cluster.
+    const std::uint64_t entries = number(table_size_field, 4);
+    layout.table_room = number(table_at_field, 8) == table_at
+                            ? table_clusters * entries_in_cluster
+                            : (entries + entries_in_cluster - 1) / entries_in_cluster * entries_in_cluster;
+    return layout;
+}
+
 }  // namespace
 
 void make_qcow2(const std::string& path, std::uint64_t size, const std::string& backing) {
@@ -106,25 +136,16 @@ void make_qcow2(const std::string& path, std::uint64_t size, const std::string& 
     }
 }
 
-std::uint64_t qcow2_size(const std::string& path) {
-    const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
-    if (!file) throw error_from_errno(errno, "cannot open the disk " + path);
-    std::array<unsigned char, 48> head{};
-    const auto number = [&](std::size_t at, std::size_t bytes) {
-        std::uint64_t value = 0;
-        for (std::size_t i = 0; i < bytes; ++i) value = value << 8U | head[at + i];
-        return value;
-    };
-    if (::pread(file.get(), head.data(), head.size(), 0) != static_cast<ssize_t>(head.size()) ||
-        number(0, 4) != magic || number(40, 8) != table_at)
-        throw Error{Code::failed, fmt::format("{} is no disk of ours", path), "restore it from a snapshot"};
-    return number(size_field, 8);
-}
+std::uint64_t qcow2_size(const std::string& path) { return read_layout(path).size; }
 
 void grow_qcow2(const std::string& path, std::uint64_t size) {
-    const std::uint64_t present = qcow2_size(path);
-    if (size <= present) return;
+    const Layout layout = read_layout(path);
+    if (size <= layout.size) return;
     const std::uint32_t entries = table_entries(size);
+    if (entries > layout.table_room)
+        throw Error{Code::invalid,
+                    "field 'disk_gb' asks for more than this disk can grow to while the VM is stopped",
+                    "resize it while the VM runs"};
     const Fd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC | O_NOFOLLOW));
     if (!file) throw error_from_errno(errno, "cannot open the disk " + path);
     // One write of neighbouring fields within a sector: size, crypt_method, l1_size.

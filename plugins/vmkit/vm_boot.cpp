@@ -3,6 +3,7 @@
 #include "plugins/vmkit/vm_runtime.hpp"
 
 #include <minions/base/deadline.hpp>
+#include <minions/base/failpoint.hpp>
 #include <minions/base/files.hpp>
 #include <minions/error.hpp>
 
@@ -91,7 +92,9 @@ LifePtr VmRuntime::adopt(const Instance& instance, const Machine& machine, Super
 }
 
 LifePtr VmRuntime::begin(Context& ctx, const Instance& instance, const Machine& machine) {
+    MINIONS_FAILPOINT("vm.start.before");
     auto process = ctx.processes().start(vmm_->process(machine), vmm_->passed(machine));
+    MINIONS_FAILPOINT("vm.start.after");
     return adopt(instance, machine, std::move(process));
 }
 
@@ -112,7 +115,14 @@ void VmRuntime::set_up(const Context& ctx, Life& life, const std::string& host_n
         for (const auto& server : network.dns) fields.add(tag::name_server, server);
     }
     life.agent->call(ctx, Method::network, std::move(fields));
-    life.agent->call(ctx, Method::grow);
+    try {
+        life.agent->call(ctx, Method::grow);
+    } catch (const Error& error) {
+        // A root file system of another kind, or on a partition, stays as it is.
+        if (error.code() != Code::invalid) throw;
+        host_.log(LogLevel::info,
+                  fmt::format("the disk of VM '{}' is not filled: {}", host_name, error.message()));
+    }
 }
 
 void VmRuntime::wait_for_agent(Context& ctx, Life& life, const std::string& host_name) {
@@ -120,8 +130,11 @@ void VmRuntime::wait_for_agent(Context& ctx, Life& life, const std::string& host
     const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(config_.agent_timeout_seconds);
     Bounded limits(ctx, -1, until);
     try {
+        MINIONS_FAILPOINT("vm.agent.before");
         life.agent->wait_ready(limits);
+        MINIONS_FAILPOINT("vm.agent.after");
         set_up(limits, life, host_name);
+        MINIONS_FAILPOINT("vm.setup.after");
     } catch (const Error& error) {
         if (error.code() != Code::deadline || std::chrono::steady_clock::now() >= ctx.deadline()) throw;
         throw Error{
@@ -138,9 +151,12 @@ InstanceFacts VmRuntime::boot(Context& ctx, const Instance& instance, VmState& s
     const ProcessHome home = ctx.processes().home();
     LifePtr life;
     try {
+        MINIONS_FAILPOINT("vm.network.before");
         state.network = ctx.network().attach();
+        MINIONS_FAILPOINT("vm.network.after");
         state.host_vsock = state.network.vsock_cid && vmm_->offers_host_vsock() && agents_.vsock() != nullptr;
         state.run_directory = fresh_directory(home, instance.boot);
+        MINIONS_FAILPOINT("vm.directory.after");
         state.boot = instance.boot;
         state.paused = false;
         ctx.save_state(state.encoded());
@@ -149,7 +165,9 @@ InstanceFacts VmRuntime::boot(Context& ctx, const Instance& instance, VmState& s
         ctx.progress({"booting", "", std::nullopt, std::nullopt});
         life = begin(ctx, instance, machine);
         Bounded alive(ctx, life->over.fd());
+        MINIONS_FAILPOINT("vm.boot.before");
         vmm_->boot(alive, machine);
+        MINIONS_FAILPOINT("vm.boot.after");
         wait_for_agent(alive, *life, instance.name);
         life->machine.saved.reset();
     } catch (...) {
@@ -192,9 +210,13 @@ void VmRuntime::ended(const LifePtr& life) {
 
 void VmRuntime::finish(Context& ctx, const Instance& instance) {
     lives_.forget(instance.id);
+    MINIONS_FAILPOINT("vm.finish.before");
     ctx.processes().kill("vmm");
+    MINIONS_FAILPOINT("vm.finish.killed");
     ctx.network().detach();
+    MINIONS_FAILPOINT("vm.finish.detached");
     remove_run_directories(ctx.processes().home());
+    MINIONS_FAILPOINT("vm.finish.after");
 }
 
 }  // namespace minions::vmkit

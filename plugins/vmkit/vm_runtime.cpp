@@ -4,6 +4,7 @@
 #include "plugins/vmkit/disks.hpp"
 
 #include <minions/base/deadline.hpp>
+#include <minions/base/failpoint.hpp>
 #include <minions/error.hpp>
 
 #include <fmt/format.h>
@@ -64,9 +65,13 @@ RuntimeState VmRuntime::create(Context& ctx, const Instance& instance) {
         throw Error{Code::unsupported_by_runtime, "a VM does not honour field 'command'",
                     "run it with exec once the VM is there, or put it into the image"};
     VmState state;
+    MINIONS_FAILPOINT("vm.image.before");
     state.image = ctx.images().acquire(instance.spec.image);
+    MINIONS_FAILPOINT("vm.image.after");
     const ProcessHome home = ctx.processes().home();
+    MINIONS_FAILPOINT("vm.disk.before");
     state.disk = make_disk(home, state.image, wanted_bytes(instance.spec, config_));
+    MINIONS_FAILPOINT("vm.disk.after");
     return state.encoded();
 }
 

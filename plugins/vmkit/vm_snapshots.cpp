@@ -2,6 +2,7 @@
 #include "plugins/vmkit/disks.hpp"
 #include "plugins/vmkit/vm_runtime.hpp"
 
+#include <minions/base/failpoint.hpp>
 #include <minions/base/files.hpp>
 #include <minions/base/time.hpp>
 #include <minions/error.hpp>
@@ -160,6 +161,7 @@ SnapshotInfo VmRuntime::create_snapshot(Context& ctx, const Instance& instance, 
     const Fd made = directory_at(work);
     try {
         give(work, home, 0710, 0);
+        MINIONS_FAILPOINT("vm.snapshot.before");
         Manifest manifest;
         manifest.info = {spec.name, spec.memory && life, 0, format_time(std::chrono::system_clock::now())};
         manifest.disk = state.disk;
@@ -173,7 +175,9 @@ SnapshotInfo VmRuntime::create_snapshot(Context& ctx, const Instance& instance, 
                 give(memory, home, 0700, home.uid);
                 vmm_->save(ctx, life->machine, memory);
             }
+            MINIONS_FAILPOINT("vm.snapshot.memory");
             copy_file(ctx, state.disk.path, work + "/disk", home);
+            MINIONS_FAILPOINT("vm.snapshot.disk");
             still.go_on();
         }
         manifest.info.size_bytes = stored_bytes(work);
@@ -181,6 +185,7 @@ SnapshotInfo VmRuntime::create_snapshot(Context& ctx, const Instance& instance, 
         ctx.check();
         if (::rename(work.c_str(), path.c_str()) != 0) throw error_from_errno(errno, "cannot make " + path);
         flush(directory, top);
+        MINIONS_FAILPOINT("vm.snapshot.after");
         return manifest.info;
     } catch (...) {
         const std::exception_ptr failure = std::current_exception();
@@ -221,7 +226,9 @@ InstanceFacts VmRuntime::restore_snapshot(Context& ctx, const Instance& instance
     copy_file(ctx, path + "/disk", next, home);
     try {
         ctx.check();
+        MINIONS_FAILPOINT("vm.restore.before");
         finish(ctx, instance);
+        MINIONS_FAILPOINT("vm.restore.ended");
         if (::rename(next.c_str(), state.disk.path.c_str()) != 0)
             throw error_from_errno(errno, "cannot put the disk back");
     } catch (...) {
@@ -229,6 +236,7 @@ InstanceFacts VmRuntime::restore_snapshot(Context& ctx, const Instance& instance
         ::unlink(next.c_str());
         std::rethrow_exception(failure);
     }
+    MINIONS_FAILPOINT("vm.restore.disk");
     if (!manifest.info.memory) return facts(state, Status::stopped);
     state.cpus = manifest.cpus;
     state.memory_mb = manifest.memory_mb;
@@ -253,7 +261,9 @@ RuntimeState VmRuntime::copy(Context& ctx, const Instance& instance, const Insta
     state.disk.path = home.directory + "/" + fs::path(from.disk.path).filename().string();
     ::unlink(state.disk.path.c_str());
     Still still(*this, ctx, lives_.find(source.id), from.paused, true);
+    MINIONS_FAILPOINT("vm.copy.before");
     copy_file(ctx, from.disk.path, state.disk.path, home);
+    MINIONS_FAILPOINT("vm.copy.after");
     still.go_on();
     static_cast<void>(instance);
     return state.encoded();

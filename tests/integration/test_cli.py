@@ -98,6 +98,15 @@ def test_an_instance_goes_through_its_life(cli, box):
     assert "VM 'box' not found" in cli("destroy", box, code=1).stderr
 
 
+def test_an_instance_gets_another_name_and_size_and_says_what_its_runtime_cannot(cli, box):
+    assert cli("rename", box, "crate").stdout == "VM 'box' is 'crate' now\n"
+    assert cli("resize", "crate", "--memory", "192").stdout == "VM 'crate' has 1 CPUs, 192 MiB of memory\n"
+    assert "nothing to resize" in cli("resize", "crate", code=2).stderr
+    # Those that can are asked in test_copy.py.
+    assert "cannot copy" in cli("copy", "crate", "other", code=1).stderr
+    assert "'snapshot'" in cli("snapshot", "list", "crate", code=1).stderr
+
+
 def test_a_create_that_fails_says_why_and_keeps_its_diagnosis(cli):
     failed = cli("create", "box", "--runtime", "docker", "--image", "no-such-image:1", code=1)
     assert "no-such-image:1" in failed.stderr

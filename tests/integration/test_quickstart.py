@@ -11,6 +11,7 @@ from support import procs
 from support.daemon import BUILD
 from support.engine import BASE_IMAGE, ROOT
 from support.fixtures import fresh_directory
+from support.images import write_recipes
 from support.wait import until
 
 MACHINES_SOCKET = Path("/var/run/docker.sock")  # in these namespaces /run is ours
@@ -19,7 +20,8 @@ MACHINES_SOCKET = Path("/var/run/docker.sock")  # in these namespaces /run is ou
 class Quickstart:
     def __init__(self, directory):
         self.directory = directory / "quickstart"
-        self.environment = {**os.environ, "QUICKSTART_DIR": str(self.directory), "QUICKSTART_BIND": "127.0.0.1:3765",
+        write_recipes(directory / "recipes")
+        self.environment = {**os.environ, "QUICKSTART_RECIPES": str(directory / "recipes"), "QUICKSTART_DIR": str(self.directory), "QUICKSTART_BIND": "127.0.0.1:3765",
                             "QUICKSTART_BUILD": str(BUILD)}
 
     def run(self, *arguments):
@@ -34,6 +36,7 @@ class Quickstart:
         """Runs it; the name of the agent's container, which must be healthy by then."""
         output = self.run()
         assert '"container_status":"running"' in output and '"status_code":200' in output, output
+        assert re.search(r"^Linux sample-vm ", output, re.MULTILINE), output
         return re.search(r"health/(jules-agent-sample-agent-\d+)", output).group(1)
 
     def cli(self, *arguments):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from . import procs
 from .http import UnixConnection, call
+from .images import write_recipes
 from .wait import until
 
 BUILD = Path(os.environ.get("MINIONS_BUILD", Path(__file__).resolve().parents[2] / "build" / "release"))
@@ -29,11 +30,13 @@ class Daemon:
         self.socket = self.run / "minions.sock"
         self.config = self.directory / "minions.conf"
         self.log = self.directory / "daemon.log"
-        self.settings = {**TEST_SETTINGS, "deployments.work_dir": self.work, **(settings or {})}
+        self.settings = {**TEST_SETTINGS, "deployments.work_dir": self.work,
+                         "images.recipes_dir": self.directory / "recipes", **(settings or {})}
         self.arguments = list(arguments)
         self.process, self.address, self.ready_line = None, None, None
         self.work.mkdir(parents=True, exist_ok=True)
         self.config.write_text(configuration)
+        write_recipes(self.directory / "recipes")
 
     # -- life ----------------------------------------------------------------------------------------------------
 

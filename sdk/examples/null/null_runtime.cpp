@@ -142,9 +142,24 @@ RuntimeState NullRuntime::create(Context& ctx, const Instance& instance) {
         throw Error(Code::not_found, "there is no image '" + instance.spec.image + "'",
                     "any name that does not start with missing/ exists");
     }
+    const RuntimeState state = add(ctx, instance, std::make_shared<NullInstance>(instance.id, instance.spec));
+    misbehave(ctx, "create_late", instance.spec.labels);
+    return state;
+}
+
+RuntimeState NullRuntime::copy(Context& ctx, const Instance& instance, const Instance& source) {
+    misbehave(ctx, "copy", instance.spec.labels);
+    const auto made = std::make_shared<NullInstance>(instance.id, instance.spec);
+    auto files = find(source.id)->life.lock()->files;
+    made->life.lock()->files = std::move(files);
+    const RuntimeState state = add(ctx, instance, made);
+    misbehave(ctx, "copy_late", instance.spec.labels);
+    return state;
+}
+
+RuntimeState NullRuntime::add(Context& ctx, const Instance& instance, const Shared& made) {
     const auto row = ctx.journal().intend("null", instance.id);
     ctx.progress({.stage = "creating", .message = "making " + instance.name, .done = {}, .total = {}});
-    const auto made = std::make_shared<NullInstance>(instance.id, instance.spec);
     if (!instances_.lock()->emplace(instance.id, made).second) {
         throw Error(Code::conflict, "the null runtime has an instance '" + instance.id + "' already");
     }
@@ -152,7 +167,6 @@ RuntimeState NullRuntime::create(Context& ctx, const Instance& instance) {
     save(*made);
     RuntimeState state{1, Value::object({{"handle", "null-" + instance.id}})};
     ctx.save_state(state);
-    misbehave(ctx, "create_late", instance.spec.labels);
     return state;
 }
 

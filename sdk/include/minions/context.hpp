@@ -69,7 +69,8 @@ struct NetworkAttachment {
     std::string gateway;
     std::vector<std::string> dns;
     int mtu = 1500;
-    std::optional<std::int64_t> vsock_cid;  ///< nullopt where the host has no vsock
+    /// Always the instance's own; whether the host's kernel has vsock (/dev/vhost-vsock) is another question.
+    std::optional<std::int64_t> vsock_cid;
 
     template <class Self, class Visit>
     static void fields(Self& self, Visit&& visit) {

@@ -49,13 +49,10 @@ TEST_CASE("times") {
     }
 }
 
-TEST_CASE("base64 there and back") {
-    std::string bytes;
-    for (int i = 0; i < 300; ++i) {
-        CHECK(decode_base64(encode_base64(bytes)) == bytes);
-        bytes += static_cast<char>(i * 7);
-    }
+TEST_CASE("bytes become base64") {
+    CHECK(encode_base64("").empty());
     CHECK(encode_base64("a") == "YQ==");
     CHECK(encode_base64("ab") == "YWI=");
-    CHECK_THROWS_AS(decode_base64("a*"), Error);
+    CHECK(encode_base64(std::string("\0\xff\n", 3)) == "AP8K");
+    CHECK(encode_base64(std::string(300, '\0')) == std::string(400, 'A'));
 }

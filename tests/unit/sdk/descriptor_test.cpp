@@ -93,7 +93,7 @@ TEST_CASE("the descriptor is what the class is") {
     using examples::NullRuntime;
     const auto* null = detail::describe<NullRuntime>({"null", "1", "many", Kind::container});
     CHECK(words(null->facets) == std::vector<std::string>{"exec", "logs", "files", "forward", "pause",
-                                                          "resize", "stats", "snapshot", "build"});
+                                                          "resize", "stats", "snapshot", "copy", "build"});
     CHECK(words(null->features) == std::vector<std::string>{"ports", "disk"});
     REQUIRE(null->config_key_count == 6);
     const auto& delay = null->config_keys[4];

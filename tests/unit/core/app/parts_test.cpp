@@ -29,6 +29,11 @@ TEST_CASE("every part gets its options from keys that exist") {
     CHECK(settings::http_limits(config).workers == 3);
     CHECK(settings::operations(config).threads == 64);
     CHECK(settings::instances(config).create_timeout == std::chrono::minutes(5));
+    Paths paths;
+    paths.shim = "/shim";
+    CHECK(settings::processes(config, paths).shim == "/shim");
+    CHECK(settings::processes(config, paths).uid_first == 1'900'000'000);
+    CHECK(settings::processes(config, paths).output_bytes == std::size_t{1} << 20U);
     CHECK(settings::deployments(config).clone_timeout == std::chrono::minutes(1));
     CHECK(settings::deployments(config).allowed_schemes == std::vector<std::string>{"https", "ssh"});
 }
@@ -41,12 +46,18 @@ TEST_CASE("the socket is in the run directory unless it is named") {
 }
 
 TEST_CASE("paths that sockets would not fit into are refused") {
-    CHECK_THROWS_WITH(paths_of(config_of({{"run_dir", "/" + std::string(60, 'r')}})),
+    CHECK_THROWS_WITH(paths_of(config_of({{"run_dir", "/" + std::string(62, 'r')}})),
                       Contains("'run_dir' is longer"));
     CHECK_THROWS_WITH(paths_of(config_of({{"server.socket", "/" + std::string(107, 's')}})),
                       Contains("'server.socket' is longer"));
     CHECK_THROWS_WITH(paths_of(config_of({{"state_dir", ""}})),
                       Contains("'state_dir' must name a directory"));
+}
+
+TEST_CASE("the shim is found beside the program, as in a build tree") {
+    const auto shim = paths_of(config_of({})).shim;
+    CHECK(shim.is_absolute());
+    CHECK(std::filesystem::exists(shim));
 }
 
 TEST_CASE("run directories are made for everybody to enter") {

@@ -137,6 +137,28 @@ TEST_CASE("a spec is checked before anything is made") {
     CHECK(world.runtime.count("create") == 0);
 }
 
+TEST_CASE("a VM gets the daemon's default image, and one that is not there is refused at once") {
+    World world;
+    InstancesOptions options;
+    options.vm_image = [](const std::string& name) -> std::string {
+        if (name == "unknown") throw Error{Code::invalid, "field 'image': image 'unknown' not found"};
+        return name.empty() ? "the-default" : name;
+    };
+    Instances instances(world.daemon->store, world.daemon->events, world.daemon->operations,
+                        world.daemon->runtimes, options);
+    const auto image_of = [&](const std::string& name, const std::string& image) {
+        auto request = world.request(name);
+        request.spec.image = image;
+        return instances.create(request)->wait(soon())["image"].string_or("");
+    };
+    world.daemon->runtimes.set_kind(RuntimeKind::vm);
+    CHECK(image_of("a", "") == "the-default");
+    CHECK(image_of("b", "other") == "other");
+    CHECK(error_of([&] { image_of("c", "unknown"); }).code() == Code::invalid);
+    world.daemon->runtimes.set_kind(RuntimeKind::container);  // whose engine knows
+    CHECK(image_of("c", "unknown") == "unknown");
+}
+
 TEST_CASE("a repeated create gets the first outcome, not a conflict") {
     World world;
     ChangeOptions change;

@@ -26,7 +26,8 @@ class FakeRuntime final : public Runtime,
                           public LogsFacet,
                           public PauseFacet,
                           public ResizeFacet,
-                          public StatsFacet {
+                          public StatsFacet,
+                          public CopyFacet {
   public:
     struct State {
         std::map<std::string, InstanceFacts> instances;
@@ -109,6 +110,13 @@ class FakeRuntime final : public Runtime,
         enter(ctx, "resize", instance);
         return state.lock()->instances[instance.id];
     }
+    RuntimeState copy(Context& ctx, const Instance& instance, const Instance& source) override {
+        make(ctx, "disk", instance.id);
+        enter(ctx, "copy", instance);
+        make(ctx, "object", instance.id);
+        state.lock()->instances[instance.id].status = Status::stopped;
+        return {1, Value::object({{"made", instance.id}, {"of", source.id}})};
+    }
     Stats stats(Context&, const Instance&) override {
         Stats stats;
         stats.uptime_secs = 5;
@@ -190,6 +198,9 @@ class FakeRuntimes final : public Runtimes {
     void set_healthy(bool healthy) {
         *health_.lock() = {healthy, healthy ? "" : "the engine is away", "", {}};
     }
+
+    /// Before the instances are used.
+    void set_kind(RuntimeKind kind) { handle_.kind = kind; }
 
   private:
     RuntimeHandle handle_;

@@ -81,7 +81,7 @@ TEST_CASE("a runtime keeps its contract through the seam: life") {
     auto instance = make_instance("life");
 
     CHECK(null->health(context).healthy);
-    CHECK(null->handle().facets.size() == 9);
+    CHECK(null->handle().facets.size() == 10);
     CHECK(null->handle().features == std::set<std::string>{"disk", "ports"});
     const auto state = null->create(context, instance);
     CHECK(state.version == 1);
@@ -224,7 +224,7 @@ TEST_CASE("logs end with the instance when followed") {
     null->destroy(context, instance);
 }
 
-TEST_CASE("files, forwards, snapshots and builds") {
+TEST_CASE("files, forwards, snapshots, copies and builds") {
     const auto over = GENERATE(from_range(both));
     NullPlugin null(over);
     RecordingContext context;
@@ -251,6 +251,14 @@ TEST_CASE("files, forwards, snapshots and builds") {
     CHECK(std::string(contents) == "hello");
     auto nowhere = make_pipe();
     CHECK(code_of([&] { null->read_files(context, instance, "/none", std::move(nowhere.second)); }) ==
+          Code::not_found);
+
+    const auto copied = make_instance("copied");
+    CHECK(null->copy(context, copied, instance).data["handle"].string_or("") == "null-" + copied.id);
+    auto copied_files = make_pipe();
+    null->read_files(context, copied, "/data/a.txt", std::move(copied_files.second));
+    CHECK(read_all(copied_files.first) == archive);
+    CHECK(code_of([&] { null->copy(context, make_instance("again"), make_instance("nowhere")); }) ==
           Code::not_found);
 
     const Fd echo = null->forward(context, instance, 80);

@@ -90,6 +90,33 @@ TEST_CASE("what was committed is there after a restart, whole") {
     CHECK(rows[0].state->data["container"].string_or("") == "c");
 }
 
+TEST_CASE("others may pass through the state directory, and read nothing in it") {
+    TemporaryDirectory directory;
+    const bool root = ::geteuid() == 0;
+    const mode_t before = ::umask(0);
+    const auto state = directory.path() / "state";
+    const auto protects = [&] {
+        Store store(state);
+        store.transact([](Transaction& transaction) { transaction.insert_instance(make_row("a")); });
+        CHECK(mode_of(state) == (root ? 0711U : 0700U));
+        CHECK(std::filesystem::exists(state / "state.db-wal"));
+        for (const auto& entry : std::filesystem::directory_iterator(state)) {
+            INFO(entry.path());
+            CHECK((mode_of(entry.path()) & 077U) == 0U);
+        }
+    };
+    protects();
+    // Of an earlier version, or restored by hand.
+    std::filesystem::remove_all(state);
+    std::filesystem::create_directory(state);
+    std::filesystem::permissions(state, std::filesystem::perms(0700));
+    for (const char* name : {"state.db", "state.db-wal", "state.db-shm"}) {
+        const std::ofstream made(state / name);
+    }
+    protects();
+    ::umask(before);
+}
+
 TEST_CASE("a transaction that throws leaves nothing, and runs none of its hooks") {
     const TemporaryDirectory directory;
     Store store(directory.path());

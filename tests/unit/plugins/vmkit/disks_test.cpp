@@ -47,6 +47,21 @@ TEST_CASE("a disk over an image takes next to no space and can grow") {
     CHECK(qcow2_size(path) == 5000 * gib);
 }
 
+TEST_CASE("a disk whose table a VMM has moved can still grow") {
+    const Scratch scratch;
+    const std::string path = scratch.path + "/disk";
+    make_qcow2(path, 3 * gib, "/images/some/disk.raw");
+    {
+        const Fd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+        const char elsewhere[] = {0, 0, 0, 0, 0, 0x40, 0, 0};
+        REQUIRE(::pwrite(file.get(), elsewhere, 8, 40) == 8);
+    }
+    CHECK(qcow2_size(path) == 3 * gib);
+    grow_qcow2(path, 4096 * gib);
+    CHECK(qcow2_size(path) == 4096 * gib);
+    CHECK(code_thrown([&] { grow_qcow2(path, 4097 * gib); }) == "invalid");
+}
+
 TEST_CASE("what is no disk of ours is refused") {
     const Scratch scratch;
     write(scratch.path + "/disk", std::string(4096, 'x'));

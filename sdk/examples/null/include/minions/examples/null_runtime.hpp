@@ -48,6 +48,7 @@ class NullRuntime final : public Runtime,
                           public ResizeFacet,
                           public StatsFacet,
                           public SnapshotFacet,
+                          public CopyFacet,
                           public BuildFacet {
   public:
     static constexpr const char* features[] = {"ports", "disk"};
@@ -102,6 +103,7 @@ class NullRuntime final : public Runtime,
     std::vector<SnapshotInfo> list_snapshots(Context& ctx, const Instance& instance) override;
     InstanceFacts restore_snapshot(Context& ctx, const Instance& instance, const std::string& name) override;
     void delete_snapshot(Context& ctx, const Instance& instance, const std::string& name) override;
+    RuntimeState copy(Context& ctx, const Instance& instance, const Instance& source) override;
     BuildResult build(Context& ctx, const BuildSpec& spec, Fd context, Fd log) override;
     void remove_image(Context& ctx, const std::string& image) override;
 
@@ -117,6 +119,8 @@ class NullRuntime final : public Runtime,
     /// Delays and fails as labels and configuration ask for.
     void misbehave(Context& ctx, std::string_view method,
                    const std::map<std::string, std::string>& labels) const;
+    /// Makes it exist.
+    RuntimeState add(Context& ctx, const Instance& instance, const Shared& made);
     /// Throws not_found.
     Shared find(const std::string& id) const;
     /// Throws wrong_state.

@@ -1,0 +1,46 @@
+#include "plugins/vmkit/launch.hpp"
+
+#include <minions/error.hpp>
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+namespace minions::vmkit {
+
+std::string find_program(const std::string& name) {
+    if (name.find('/') != std::string::npos) return ::access(name.c_str(), X_OK) == 0 ? name : "";
+    const char* path = ::getenv("PATH");
+    const std::string list = std::string(path != nullptr ? path : "/usr/bin:/bin") + ":/usr/local/bin";
+    for (std::size_t at = 0; at <= list.size();) {
+        const std::size_t end = std::min(list.find(':', at), list.size());
+        const std::string candidate = list.substr(at, end - at) + "/" + name;
+        if (candidate.front() == '/' && candidate.size() > name.size() + 1 &&
+            ::access(candidate.c_str(), X_OK) == 0)
+            return candidate;
+        at = end + 1;
+    }
+    return "";
+}
+
+Fd listen_on(const std::string& path) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    if (path.size() >= sizeof address.sun_path)
+        throw Error{Code::internal, "the path '" + path + "' is too long for a socket"};
+    std::memcpy(address.sun_path, path.data(), path.size());
+    Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    // Before it listens, so that nobody else can have connected.
+    if (!socket || ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
+        ::chmod(path.c_str(), 0600) != 0 || ::listen(socket.get(), 4) != 0)
+        throw error_from_errno(errno, "cannot listen on " + path);
+    return socket;
+}
+
+}  // namespace minions::vmkit
