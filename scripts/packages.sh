@@ -18,7 +18,7 @@ packages_build=(
 packages_runtime=(git openssh-client iptables iproute2 procps curl debootstrap ca-certificates)
 packages_vm=(qemu-system-x86 qemu-utils e2fsprogs cpio util-linux gzip xz-utils zstd)
 packages_engine=(docker.io)
-packages_test=(python3 python3-pytest openssh-server util-linux nftables shellcheck podman)
+packages_test=(python3 python3-pytest python3-yaml python3-jsonschema openssh-server util-linux nftables shellcheck podman)
 packages_long=(clang-tidy clang-format)
 packages_bench=(wrk python3)
 

@@ -27,6 +27,7 @@ namespace {
 constexpr milliseconds version_timeout = std::chrono::milliseconds(1500);
 /// How long the news of a VMM's end may take after its connection broke.
 constexpr milliseconds end_timeout = std::chrono::seconds(2);
+constexpr const char* tun_device = "/dev/net/tun";
 constexpr std::size_t most_config = std::size_t{4} << 20U;
 /// What a snapshot consists of beside its configuration.
 constexpr const char* saved_config = "config.json";
@@ -73,6 +74,20 @@ std::string make_restore_directory(const Machine& machine, const std::string& sa
     // By descriptor: the run directory is the VMM's own.
     replace_file(fmt::format("/proc/self/fd/{}/{}", made.get(), saved_config), to_json(config), 0644);
     return machine.run_directory + "/" + name;
+}
+
+/// The VMM opens its TAP itself, as a user of its own that joins the device's group, unless that is root's.
+void check_tun() {
+    struct stat info {};
+    if (::stat(tun_device, &info) != 0)
+        throw error_from_errno(errno, std::string("cannot use ") + tun_device);
+    const mode_t others = S_IROTH | S_IWOTH;
+    const mode_t group = S_IRGRP | S_IWGRP;
+    if (::geteuid() != 0 || (info.st_mode & others) == others) return;
+    if (info.st_gid != 0 && (info.st_mode & group) == group) return;
+    throw Error{Code::failed,
+                fmt::format("a VMM cannot open {}, whose mode is {:o}", tun_device, info.st_mode & 07777),
+                "give it the mode 0666, as udev does: only its owner can use a TAP anyway"};
 }
 
 /// A snapshot that is said to be there is on the disk.
@@ -142,7 +157,8 @@ Health CloudHypervisor::health(Context& ctx) {
     return health;
 }
 
-ProcessSpec CloudHypervisor::process(const Machine&) const {
+ProcessSpec CloudHypervisor::process(const Machine& machine) const {
+    if (!machine.network.device.empty()) check_tun();
     const std::string program = vmkit::find_program(config_.binary);
     if (program.empty())
         throw Error{Code::unavailable, fmt::format("there is no program '{}'", config_.binary),
@@ -152,7 +168,7 @@ ProcessSpec CloudHypervisor::process(const Machine&) const {
     spec.argv = {program, "--api-socket", "fd=3", "--seccomp", "true"};
     if (config_.log_level == "info") spec.argv.emplace_back("-v");
     if (config_.log_level == "debug") spec.argv.emplace_back("-vv");
-    spec.devices = {"/dev/kvm", "/dev/net/tun"};
+    spec.devices = {"/dev/kvm", tun_device};
     return spec;
 }
 

@@ -4,6 +4,7 @@
 #include "plugins/vmkit/contexts.hpp"
 #include "plugins/vmkit/disks.hpp"
 #include "plugins/vmkit/kvm.hpp"
+#include "plugins/vmkit/launch.hpp"
 
 #include <minions/agent/protocol.hpp>
 #include <minions/base/spawn.hpp>
@@ -15,13 +16,10 @@
 #include <linux/if_tun.h>
 #include <net/if.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
+#include <unistd.h>
 
 #include <cerrno>
-#include <cstdlib>
-#include <cstring>
 
 namespace minions::qemu {
 
@@ -36,34 +34,6 @@ constexpr milliseconds version_timeout = std::chrono::milliseconds(1500);
 
 std::string monitor_of(const Machine& machine) { return machine.run_directory + "/qmp"; }
 std::string port_of(const Machine& machine) { return machine.run_directory + "/agent"; }
-
-/// The absolute path of a program; empty if it is nowhere.
-std::string find_program(const std::string& name) {
-    if (name.find('/') != std::string::npos) return ::access(name.c_str(), X_OK) == 0 ? name : "";
-    const char* path = ::getenv("PATH");
-    std::string rest = path != nullptr ? path : "/usr/local/bin:/usr/bin:/bin";
-    for (std::size_t at = 0; at <= rest.size();) {
-        const std::size_t end = std::min(rest.find(':', at), rest.size());
-        const std::string candidate = rest.substr(at, end - at) + "/" + name;
-        if (candidate.front() == '/' && ::access(candidate.c_str(), X_OK) == 0) return candidate;
-        at = end + 1;
-    }
-    return "";
-}
-
-/// A socket that QEMU will accept on: whoever connects from now on is served once it runs.
-Fd listen_on(const std::string& path) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    if (path.size() >= sizeof address.sun_path)
-        throw Error{Code::internal, "the path '" + path + "' is too long"};
-    std::memcpy(address.sun_path, path.data(), path.size());
-    Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    if (!socket || ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
-        ::listen(socket.get(), 4) != 0)
-        throw error_from_errno(errno, "cannot listen on " + path);
-    return socket;
-}
 
 Fd open_tap(const std::string& device) {
     Fd tap(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
@@ -98,7 +68,7 @@ void wait_for_migration(Qmp& qmp, const char* failure) {
 
 }  // namespace
 
-Qemu::Qemu(const Config& config) : config_(config), program_(find_program(config.binary)) {
+Qemu::Qemu(const Config& config) : config_(config), program_(vmkit::find_program(config.binary)) {
     if (config.kvm != "auto" && config.kvm != "yes" && config.kvm != "no")
         throw Error{Code::invalid, "runtimes.qemu.kvm must be auto, yes or no"};
 }
@@ -112,7 +82,7 @@ std::string Qemu::why_emulated() const {
 
 Health Qemu::health(Context& ctx) {
     Health health;
-    const std::string program = find_program(config_.binary);
+    const std::string program = vmkit::find_program(config_.binary);
     if (program.empty()) {
         health.reason = fmt::format(
             "there is no program '{}': install qemu-system-x86 or set runtimes.qemu.binary", config_.binary);
@@ -191,12 +161,12 @@ ProcessSpec Qemu::process(const Machine& machine) const {
 
 std::vector<Fd> Qemu::passed(const Machine& machine) const {
     std::vector<Fd> fds;
-    fds.push_back(listen_on(monitor_of(machine)));
+    fds.push_back(vmkit::listen_on(monitor_of(machine)));
     if (machine.host_vsock) {
         fds.emplace_back(::open(vhost_vsock, O_RDWR | O_CLOEXEC));
         if (!fds.back()) throw error_from_errno(errno, std::string("cannot open ") + vhost_vsock);
     } else {
-        fds.push_back(listen_on(port_of(machine)));
+        fds.push_back(vmkit::listen_on(port_of(machine)));
     }
     if (!machine.network.device.empty()) fds.push_back(open_tap(machine.network.device));
     return fds;

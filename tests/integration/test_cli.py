@@ -147,8 +147,18 @@ def test_events_tell_what_happened(cli, box):
 
 
 def test_plugins_are_listed_with_their_health(cli):
-    (row,) = table(cli("plugins"))
-    assert (row["NAME"], row["KIND"], row["STATE"]) == ("docker", "container", "healthy")
+    rows = {row["NAME"]: row for row in table(cli("plugins"))}
+    assert (rows["docker"]["KIND"], rows["docker"]["STATE"]) == ("container", "healthy")
+    assert (rows["qemu"]["KIND"], rows["qemu"]["STATE"]) == ("vm", "healthy")
+    assert rows["cloudhv"]["KIND"] == "vm"
+
+
+def test_images_are_built_listed_and_deleted(cli):
+    assert "minimal" in cli("image", "build", "--recipe", "prebuilt", "minimal").stdout
+    (row,) = table(cli("image", "list"))
+    assert row["NAME"] == "minimal"
+    cli("image", "delete", "minimal")
+    assert cli("image", "list").stdout == "No images found.\n"
 
 
 def test_a_token_works_until_it_is_revoked(cli):

@@ -19,7 +19,9 @@ std::string read_request(int fd) {
     char buffer[65536];
     for (;;) {
         const auto head_end = text.find("\r\n\r\n");
-        if (head_end != std::string::npos) {
+        const bool chunked = text.substr(0, head_end).find("Transfer-Encoding: chunked") != std::string::npos;
+        if (chunked && text.ends_with("\r\n0\r\n\r\n")) return text;
+        if (head_end != std::string::npos && !chunked) {
             const auto length = text.find("Content-Length: ");
             const auto body =
                 length == std::string::npos || length > head_end ? 0 : std::stoul(text.substr(length + 16));

@@ -141,6 +141,7 @@ TEST_CASE("a copy that the daemon's end cut off is undone at the next start") {
     auto reader = world.daemon->events.subscribe();
     const auto copy = world.instances().copy({"a"}, "b");
     world.wait_event(*reader, "instance.creating");
+    reader.reset();
     world.restart();
     world.runtime.state.lock()->hanging.clear();
     world.instances().start();
