@@ -106,6 +106,7 @@ Fields Machine::answer(const Fields& request) {
             thaw();
             break;
         case Method::grow:
+            use_all_cpus();
             grow_root();
             break;
         case Method::shutdown:

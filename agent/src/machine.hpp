@@ -45,6 +45,8 @@ void set_network(const Fields& request);
 void set_interface_up(const char* name);
 /// Lets the root file system fill its device, where that is ext4 on a whole disk: power.cpp.
 void grow_root();
+/// Brings CPUs online that were plugged in: Linux leaves them off. Those that resist stay off.
+void use_all_cpus();
 /// Asks the running init to end the machine.
 void ask_init(bool reboot);
 

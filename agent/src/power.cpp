@@ -2,6 +2,7 @@
 
 #include <minions/base/files.hpp>
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
@@ -10,7 +11,9 @@
 #include <sys/vfs.h>
 
 #include <csignal>
+#include <memory>
 #include <string>
+#include <string_view>
 #include <system_error>
 
 namespace minions::agent {
@@ -36,6 +39,21 @@ void grow_root() {
     std::uint64_t blocks = sectors * 512 / static_cast<std::uint64_t>(system.f_bsize);
     if (::ioctl(root.get(), ext4_resize, &blocks) != 0 && errno != EBUSY)
         throw std::system_error(errno, std::generic_category(), "cannot grow the root file system");
+}
+
+void use_all_cpus() {
+    constexpr const char* top = "/sys/devices/system/cpu";
+    const std::unique_ptr<DIR, int (*)(DIR*)> list(::opendir(top), ::closedir);
+    if (!list) return;
+    while (const dirent* entry = ::readdir(list.get())) {
+        // Of a CPU that cannot be taken off there is no such file.
+        const std::string path = std::string(top).append("/").append(entry->d_name).append("/online");
+        const Fd online(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+        char present = 0;
+        if (!online || std::string_view(entry->d_name).substr(0, 3) != "cpu") continue;
+        if (::read(online.get(), &present, 1) == 1 && present == '0')
+            static_cast<void>(!::pwrite(online.get(), "1", 1, 0));
+    }
 }
 
 void ask_init(bool reboot) {

@@ -24,7 +24,6 @@ using vmkit::Machine;
 
 namespace {
 
-constexpr milliseconds version_timeout = std::chrono::milliseconds(1500);
 /// How long the news of a VMM's end may take after its connection broke.
 constexpr milliseconds end_timeout = std::chrono::seconds(2);
 constexpr const char* tun_device = "/dev/net/tun";
@@ -34,11 +33,6 @@ constexpr const char* saved_config = "config.json";
 constexpr const char* saved_files[] = {"state.json", "memory-ranges"};
 
 std::string api_path(const Machine& machine) { return machine.run_directory + "/" + std::string(api_name); }
-
-bool same_file(const struct stat& a, const struct stat& b) {
-    return a.st_dev == b.st_dev && a.st_ino == b.st_ino && a.st_size == b.st_size &&
-           a.st_mtim.tv_sec == b.st_mtim.tv_sec && a.st_mtim.tv_nsec == b.st_mtim.tv_nsec;
-}
 
 [[noreturn]] void refuse(const char* field, const std::string& reason) {
     throw Error{Code::invalid,
@@ -110,27 +104,6 @@ CloudHypervisor::CloudHypervisor(const Config& config) : config_(config) {
         throw Error{Code::invalid, "runtimes.cloudhv.log_level must be warn, info or debug"};
 }
 
-CloudHypervisor::Known CloudHypervisor::ask_version(const Context& ctx, const std::string& program) {
-    Known asked;
-    if (::stat(program.c_str(), &asked.file) != 0) throw error_from_errno(errno, "cannot look at " + program);
-    if (const auto known = *known_.lock(); known && same_file(known->file, asked.file)) return *known;
-    SpawnOptions options;
-    options.argv = {program, "--version"};
-    RunLimits limits;
-    limits.deadline = std::min(ctx.deadline(), deadline_in(version_timeout));
-    limits.cancel_fd = ctx.cancel_fd();
-    const RunResult result = run(std::move(options), limits);
-    if (result.success()) asked.version = parse_version(result.out);
-    if (!asked.version) {
-        asked.complaint = result.success()
-                              ? fmt::format("'{}' is not Cloud Hypervisor", program)
-                              : fmt::format("'{} --version' fails: {}", program, result.err.substr(0, 200));
-        return asked;  // it may have been slow: ask again
-    }
-    *known_.lock() = asked;
-    return asked;
-}
-
 Health CloudHypervisor::health(Context& ctx) {
     Health health;
     const std::string program = vmkit::find_program(config_.binary);
@@ -140,13 +113,16 @@ Health CloudHypervisor::health(Context& ctx) {
                         config_.binary);
         return health;
     }
-    const Known known = ask_version(ctx, program);
-    if (!known.version) {
-        health.reason = known.complaint + ": set runtimes.cloudhv.binary";
+    const auto said = version_.ask(ctx, program);
+    const auto version = parse_version(said.text);
+    if (!version) {
+        health.reason =
+            said.complaint.empty() ? fmt::format("'{}' is not Cloud Hypervisor", program) : said.complaint;
+        health.reason += ": set runtimes.cloudhv.binary";
         return health;
     }
-    health.version = known.version->text;
-    health.reason = why_too_old(*known.version);
+    health.version = version->text;
+    health.reason = why_too_old(*version);
     if (!health.reason.empty()) return health;
     if (config_.kvm == "no") {
         health.reason = "runtimes.cloudhv.kvm is no, and Cloud Hypervisor cannot do without";

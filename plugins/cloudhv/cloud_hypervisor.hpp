@@ -2,6 +2,7 @@
 
 #include "plugins/cloudhv/api.hpp"
 #include "plugins/cloudhv/version.hpp"
+#include "plugins/vmkit/launch.hpp"
 #include "plugins/vmkit/vm_runtime.hpp"
 #include "plugins/vmkit/vmm.hpp"
 
@@ -70,19 +71,11 @@ class CloudHypervisor final : public vmkit::Vmm {
     void save(Context& ctx, const vmkit::Machine& machine, const std::string& directory) override;
 
   private:
-    /// What a program said of itself, for as long as the file stays the same.
-    struct Known {
-        struct stat file {};
-        std::optional<Version> version;
-        std::string complaint;  ///< where there is no version
-    };
-
     Api api(const vmkit::Machine& machine) const;
-    Known ask_version(const Context& ctx, const std::string& program);
     void go_on_from(const Context& ctx, const vmkit::Machine& machine, const std::string& saved) const;
 
     Config config_;
-    Sync<std::optional<Known>> known_;
+    vmkit::VersionOutput version_;
 };
 
 }  // namespace minions::cloudhv

@@ -7,7 +7,6 @@
 #include "plugins/vmkit/launch.hpp"
 
 #include <minions/agent/protocol.hpp>
-#include <minions/base/spawn.hpp>
 #include <minions/error.hpp>
 
 #include <fmt/format.h>
@@ -30,7 +29,6 @@ namespace {
 
 constexpr const char* vhost_vsock = "/dev/vhost-vsock";
 constexpr const char* memory_file = "/memory";
-constexpr milliseconds version_timeout = std::chrono::milliseconds(1500);
 
 std::string monitor_of(const Machine& machine) { return machine.run_directory + "/qmp"; }
 std::string port_of(const Machine& machine) { return machine.run_directory + "/agent"; }
@@ -88,21 +86,16 @@ Health Qemu::health(Context& ctx) {
             "there is no program '{}': install qemu-system-x86 or set runtimes.qemu.binary", config_.binary);
         return health;
     }
-    SpawnOptions options;
-    options.argv = {program, "--version"};
-    RunLimits limits;
-    limits.deadline = std::min(ctx.deadline(), std::chrono::steady_clock::now() + version_timeout);
-    limits.cancel_fd = ctx.cancel_fd();
-    const auto result = run(std::move(options), limits);
-    if (!result.success()) {
-        health.reason = fmt::format("'{} --version' fails: {}", program, result.err.substr(0, 200));
+    const auto said = version_.ask(ctx, program);
+    if (said.text.empty()) {
+        health.reason = said.complaint + ": set runtimes.qemu.binary";
         return health;
     }
     constexpr std::string_view before = "version ";
-    const auto at = result.out.find(before);
+    const auto at = said.text.find(before);
     if (at != std::string::npos) {
         const auto from = at + before.size();
-        health.version = result.out.substr(from, result.out.find_first_of(" \n", from) - from);
+        health.version = said.text.substr(from, said.text.find_first_of(" \n", from) - from);
     }
     health.healthy = true;
     const std::string emulated = why_emulated();

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "plugins/vmkit/launch.hpp"
 #include "plugins/vmkit/vm_runtime.hpp"
 #include "plugins/vmkit/vmm.hpp"
 
@@ -53,6 +54,7 @@ class Qemu final : public vmkit::Vmm {
 
     Config config_;
     std::string program_;  ///< absolute; empty if it is not here
+    vmkit::VersionOutput version_;
 };
 
 }  // namespace minions::qemu

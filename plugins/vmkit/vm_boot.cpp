@@ -115,13 +115,17 @@ void VmRuntime::set_up(const Context& ctx, Life& life, const std::string& host_n
         for (const auto& server : network.dns) fields.add(tag::name_server, server);
     }
     life.agent->call(ctx, Method::network, std::move(fields));
+    use_all(ctx, life, host_name);
+}
+
+void VmRuntime::use_all(const Context& ctx, Life& life, const std::string& name) {
     try {
         life.agent->call(ctx, Method::grow);
     } catch (const Error& error) {
         // A root file system of another kind, or on a partition, stays as it is.
         if (error.code() != Code::invalid) throw;
         host_.log(LogLevel::info,
-                  fmt::format("the disk of VM '{}' is not filled: {}", host_name, error.message()));
+                  fmt::format("the disk of VM '{}' is not filled: {}", name, error.message()));
     }
 }
 

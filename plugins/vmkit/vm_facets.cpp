@@ -79,7 +79,7 @@ InstanceFacts VmRuntime::resize(Context& ctx, const Instance& instance, const Re
     }
     Bounded alive(ctx, life->over.fd());
     vmm_->resize(alive, life->machine, spec);
-    if (spec.disk_gb) life->agent->call(alive, agent::Method::grow);
+    use_all(alive, *life, instance.name);
     if (spec.cpus) state.cpus = *spec.cpus;
     if (spec.memory_mb) state.memory_mb = *spec.memory_mb;
     ctx.save_state(state.encoded());

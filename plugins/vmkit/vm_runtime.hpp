@@ -82,6 +82,8 @@ class VmRuntime : public Runtime,
     LifePtr adopt(const Instance& instance, const Machine& machine, SupervisedProcess process);
     void wait_for_agent(Context& ctx, Life& life, const std::string& host_name);
     void set_up(const Context& ctx, Life& life, const std::string& host_name);
+    /// Has the guest make use of all CPUs and of its whole disk.
+    void use_all(const Context& ctx, Life& life, const std::string& name);
     void ended(const LifePtr& life);
     /// Leaves nothing of the present life: process, TAP, sockets.
     void finish(Context& ctx, const Instance& instance);

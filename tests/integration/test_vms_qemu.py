@@ -16,6 +16,8 @@ from support import procs
 from support.fixtures import fresh_directory
 from support.vms import VmHost
 from support.wait import until
+from support.websocket import Exec
+from support.websocket import run as stream
 
 VMS = "/api/vms"
 BOOT = 90  # seconds that an emulated guest may take on a busy machine
@@ -144,6 +146,41 @@ def test_much_output_arrives_whole(host, vm):
     text = (b"minions\n" * 1000001)[:8000000]
     assert hashlib.sha256(done["stdout"].encode()).digest() == hashlib.sha256(text).digest()
     assert not done.get("truncated")
+
+
+def test_a_stream_of_any_size_comes_whole(host, vm):
+    size = (1 << 30) if os.environ.get("MINIONS_TEST_LONG") else 64 << 20
+    digest, seen = hashlib.sha256(), 0
+
+    def take(piece):
+        nonlocal seen
+        digest.update(piece)
+        seen += len(piece)
+
+    script = f"yes 0123456789abcde | head -c {size}"
+    done = stream(host.daemon, "sh", "-c", script, name=vm, seconds=900, sink=take)
+    expected = hashlib.sha256()
+    for _ in range(size >> 20):
+        expected.update(b"0123456789abcde\n" * (1 << 16))
+    assert done.record["exit_code"] == 0 and seen == size and digest.digest() == expected.digest()
+
+
+def test_a_terminal_a_signal_and_a_client_that_goes(host, vm):
+    with Exec(host.daemon, vm, command="sh", tty=True, stdin=True, rows=10, columns=40) as shell:
+        shell.input(b"stty size; echo rea''dy\n")
+        shell.wait_for(b"ready")
+        assert b"10 40" in shell.out
+        shell.text({"rows": 33, "columns": 101})
+        shell.input(b"stty size; exit 5\n")
+        assert b"33 101" in shell.drain().out and shell.record["exit_code"] == 5
+    trap = "trap 'exit 7' INT; echo ready; while :; do sleep 0.1; done"
+    with Exec(host.daemon, vm, command="sh", args=["-c", trap]) as command:
+        command.wait_for(b"ready")
+        command.text({"signal": 2})
+        assert command.drain().record["exit_code"] == 7
+    with Exec(host.daemon, vm, command="sh", args=["-c", "echo ready; sleep 9876 & sleep 9876"]) as command:
+        command.wait_for(b"ready")
+    until(lambda: "sleep 9876" not in host.execute(vm, "ps")["stdout"], "what nobody waits for is ended", 10)
 
 
 def test_files_go_in_and_out(host, vm):
