@@ -118,10 +118,10 @@ def test_the_engine_goes_and_comes_back(daemon, engine):
 
 def test_an_engine_that_hangs_holds_nobody(make_daemon, engine):
     daemon = make_daemon({"runtimes.docker.api_timeout_seconds": 2})
-    assert create(daemon, "a").status == 201
+    assert create(daemon, "a").status == create(daemon, "stopping").status == 201
     with engine.hung():
         calls = [Background(create, daemon, "b"), Background(daemon.post, "/api/vms/a/exec", {"command": "true"}),
-                 Background(daemon.post, "/api/vms/a/stop", {"force": True})]
+                 Background(daemon.post, "/api/vms/stopping/stop", {"force": True})]
         assert daemon.get("/api/vms").status == 200 and daemon.get("/api/vms/a").status == 200
         for call in calls:
             reply = call.result(30)
@@ -129,11 +129,12 @@ def test_an_engine_that_hangs_holds_nobody(make_daemon, engine):
     # What was asked for meanwhile may have been done late: it is known, or undone.
     def agree():
         names = {vm["name"] for vm in daemon.get("/api/vms").json}
-        return names == {"a"} and len(engine.containers()) == 1
+        return names == {"a", "stopping"} and len(engine.containers()) == 2
     until(agree, "daemon and engine agree", 15, pause=0.1)
-    if until(lambda: daemon.get("/api/vms/a").json["status"], "its state is known") != "running":
-        assert daemon.post("/api/vms/a/start").status == 200
-    assert daemon.post("/api/vms/a/exec", {"command": "true"}).json["exit_code"] == 0
+    if until(lambda: daemon.get("/api/vms/stopping").json["status"], "its state is known") != "running":
+        assert daemon.post("/api/vms/stopping/start").status == 200
+    for name in ("a", "stopping"):
+        assert daemon.post(f"/api/vms/{name}/exec", {"command": "true"}).json["exit_code"] == 0
 
 
 def test_without_an_engine_the_daemon_is_up_and_says_why(make_daemon):

@@ -70,6 +70,41 @@ bool answers_echo(const std::string& to) {
            packet[sizeof(iphdr)] == ICMP_ECHOREPLY;
 }
 
+Fd receive_on(const std::string& address) {
+    Fd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    const auto name = socket_address(address, port);
+    if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name) != 0)
+        throw std::runtime_error("cannot receive on " + address);
+    return fd;
+}
+
+/// Sends one datagram, which needs no answer.
+void say(const std::string& text, const std::string& from, const std::string& to) {
+    const Fd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    const auto own = socket_address(from, 0);
+    const auto name = socket_address(to, port);
+    if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&own), sizeof own) != 0 ||
+        ::sendto(fd.get(), text.data(), text.size(), 0, reinterpret_cast<const sockaddr*>(&name),
+                 sizeof name) < 0)
+        throw std::runtime_error("cannot send from " + from);
+}
+
+/// The next datagram.
+std::string hear(const Fd& receiving) {
+    pollfd entry{receiving.get(), POLLIN, 0};
+    if (poll_until(&entry, 1, deadline_in(std::chrono::seconds(10))) == 0) return "nothing";
+    char text[64];
+    const ssize_t size = ::recv(receiving.get(), text, sizeof text, 0);
+    return size < 0 ? "nothing" : std::string(text, static_cast<std::size_t>(size));
+}
+
+/// In a guest that wants to reach another by way of the host, whatever that advises.
+void route_by_gateway(const std::string& to) {
+    set_sysctl("ipv4/conf/all/accept_redirects", "0");
+    set_sysctl("ipv4/conf/eth0/accept_redirects", "0");
+    command("ip route add " + to + "/32 via 10.0.0.1");
+}
+
 /// The address that the next connection comes from.
 std::string accept_from(const Fd& listening) {
     pollfd entry{listening.get(), POLLIN, 0};
@@ -193,7 +228,9 @@ TEST_CASE("guests are isolated from each other, also by way of the host") {
         Fd listening;
         world.guests[1].run([&] { listening = listen_on("10.0.0.3"); });
         CHECK(world.reaches(0, "10.0.0.3") == !options.isolate);
-        world.guests[0].run([] { command("ip route add 10.0.0.3/32 via 10.0.0.1"); });
+        // Both ways by the host: otherwise the answer is lost between the ports.
+        world.guests[0].run([] { route_by_gateway("10.0.0.3"); });
+        world.guests[1].run([] { route_by_gateway("10.0.0.2"); });
         CHECK(world.reaches(0, "10.0.0.3") == !options.isolate);
         CHECK(connects("10.0.0.3"));  // the host does
     });
@@ -221,23 +258,33 @@ TEST_CASE("a guest speaks in its own name only") {
         World world;
         world.host.net->prepare();
         world.plug_in();
-        world.guests[0].run([] { command("ip addr add 10.0.0.9/16 dev eth0"); });
-        CHECK(world.reaches(0, outside_address));
-        CHECK_FALSE(world.reaches(0, outside_address, "10.0.0.9"));
-        SECTION("with another MAC it says nothing, and nobody hears its ARP") {
+        Fd receiving;
+        world.outside.run([&] { receiving = receive_on(outside_address); });
+        SECTION("with another address it says nothing") {
+            world.guests[0].run([] {
+                command("ip addr add 10.0.0.9/16 dev eth0");
+                say("forged", "10.0.0.9", outside_address);
+                say("own", "10.0.0.2", outside_address);
+            });
+            CHECK(hear(receiving) == "own");
+            world.filter.remove();
+            world.guests[0].run([] { say("forged", "10.0.0.9", outside_address); });
+            CHECK(hear(receiving) == "forged");  // it was the rules
+        }
+        SECTION("with another MAC it says nothing") {
+            CHECK(world.reaches(0, outside_address));
             world.guests[0].run([] { command("ip link set eth0 address 02:00:00:00:00:99"); });
             CHECK_FALSE(world.reaches(0, outside_address));
         }
         SECTION("the host never learns another's address from it") {
-            world.guests[0].run([] {
-                command("ip addr del 10.0.0.9/16 dev eth0");
-                command("ip addr add 10.0.0.3/16 dev eth0");
-                connects("10.0.0.1", "10.0.0.3");
-            });
             world.guests[1].run([] { command("ip link set eth0 down"); });
-            Fd listening;
-            world.guests[0].run([&] { listening = listen_on("10.0.0.3"); });
-            CHECK_FALSE(connects("10.0.0.3"));
+            world.guests[0].run([] { command("ip addr add 10.0.0.3/16 dev eth0"); });
+            connects("10.0.0.3");
+            CHECK_FALSE(contains(command("ip neigh show 10.0.0.3"), "lladdr"));
+            world.filter.remove();
+            command("ip neigh flush dev br0");
+            connects("10.0.0.3");
+            CHECK(contains(command("ip neigh show 10.0.0.3"), "lladdr"));  // it was the rules
         }
     });
 }
