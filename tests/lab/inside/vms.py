@@ -40,12 +40,16 @@ def check_vmm(runtime, made):
     kvm = [fd for fd in Path(f"/proc/{made['pid']}/fd").iterdir() if "kvm" in os.readlink(fd)]
     assert kvm, "the VMM has no descriptor of KVM"
     cgroup = Path(f"/proc/{made['pid']}/cgroup").read_text().strip()
-    say(f"VMM {made['pid']} in {cgroup}, its parents: {[procs.cmdline(pid) for pid in ancestors(made['pid'])]}")
+    parents = [procs.cmdline(pid).split(" ")[0] for pid in ancestors(made["pid"])]
+    assert parents[0].endswith("minions-shim"), parents
+    say(f"VMM {made['pid']} in {cgroup}, its parents: {parents}")
 
 
 def run(runtime, host):
     host.start()
-    say(host.daemon.get("/api/plugins").text)
+    plugin = next(each for each in host.daemon.get("/api/plugins").json if each["name"] == runtime)
+    assert plugin["health"]["healthy"], plugin
+    say(f"{runtime} {plugin['health']['version']}: {plugin['health']['reason']}")
     before = host.traces()
 
     start = time.monotonic()
