@@ -48,22 +48,22 @@ Stats VmRuntime::stats(Context& ctx, const Instance& instance) { return need(ins
 InstanceFacts VmRuntime::pause(Context& ctx, const Instance& instance) {
     const auto life = need(instance);
     vmm_->pause(ctx, life->machine);
-    VmState state = state_of(instance);
-    state.paused = true;
-    ctx.save_state(state.encoded());
-    InstanceFacts now = facts(state, Status::paused);
-    now.pid = life->process.pid;
-    return now;
+    return remember_paused(ctx, instance, *life, true);
 }
 
 InstanceFacts VmRuntime::resume(Context& ctx, const Instance& instance) {
     const auto life = need(instance);
     vmm_->resume(ctx, life->machine);
+    return remember_paused(ctx, instance, *life, false);
+}
+
+InstanceFacts VmRuntime::remember_paused(Context& ctx, const Instance& instance, const Life& life,
+                                         bool paused) {
     VmState state = state_of(instance);
-    state.paused = false;
+    state.paused = paused;
     ctx.save_state(state.encoded());
-    InstanceFacts now = facts(state, Status::running);
-    now.pid = life->process.pid;
+    InstanceFacts now = facts(state, paused ? Status::paused : Status::running);
+    now.pid = life.process.pid;
     return now;
 }
 

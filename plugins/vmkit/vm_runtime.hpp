@@ -91,6 +91,8 @@ class VmRuntime : public Runtime,
     /// Throws Error{wrong_state} if it does not live.
     LifePtr need(const Instance& instance) const;
     InstanceFacts facts(const VmState& state, Status status) const;
+    /// For the next daemon: a VMM may be slow to say it.
+    InstanceFacts remember_paused(Context& ctx, const Instance& instance, const Life& life, bool paused);
     void end_politely(Context& ctx, Life& life, milliseconds grace);
 
     // vm_snapshots.cpp
