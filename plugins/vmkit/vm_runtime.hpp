@@ -97,7 +97,6 @@ class VmRuntime : public Runtime,
 
     // vm_snapshots.cpp
     class Still;
-    std::string snapshot_path(Context& ctx, const Instance& instance, const std::string& name);
 
     Host& host_;
     std::unique_ptr<Vmm> vmm_;

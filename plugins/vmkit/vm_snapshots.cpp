@@ -42,6 +42,8 @@ struct Manifest {
     }
 };
 
+std::string snapshots_of(const ProcessHome& home) { return home.directory + "/snapshots"; }
+
 Fd directory_at(const std::string& path) {
     if (::mkdir(path.c_str(), 0710) != 0 && errno != EEXIST)
         throw error_from_errno(errno, "cannot make " + path);
@@ -140,15 +142,11 @@ class VmRuntime::Still {
     bool over_ = false;
 };
 
-std::string VmRuntime::snapshot_path(Context& ctx, const Instance&, const std::string& name) {
-    return ctx.processes().home().directory + "/snapshots/" + name;
-}
-
 SnapshotInfo VmRuntime::create_snapshot(Context& ctx, const Instance& instance, const SnapshotSpec& spec) {
     const ProcessHome home = ctx.processes().home();
     const VmState state = state_of(instance);
     const auto life = lives_.find(instance.id);
-    const std::string top = home.directory + "/snapshots";
+    const std::string top = snapshots_of(home);
     const Fd directory = directory_at(top);
     give(top, home, 0710, 0);
     const std::string path = top + "/" + spec.name;
@@ -194,13 +192,13 @@ SnapshotInfo VmRuntime::create_snapshot(Context& ctx, const Instance& instance, 
     }
 }
 
-std::vector<SnapshotInfo> VmRuntime::list_snapshots(Context& ctx, const Instance& instance) {
+std::vector<SnapshotInfo> VmRuntime::list_snapshots(Context& ctx, const Instance&) {
     std::vector<SnapshotInfo> list;
-    const std::string top = ctx.processes().home().directory + "/snapshots";
+    const std::string top = snapshots_of(ctx.processes().home());
     std::error_code absent;
     for (const auto& entry : fs::directory_iterator(top, absent)) {
         const std::string name = entry.path().filename();
-        if (name != unfinished) list.push_back(read_manifest(snapshot_path(ctx, instance, name), name).info);
+        if (name != unfinished) list.push_back(read_manifest(entry.path(), name).info);
     }
     std::sort(list.begin(), list.end(), [](const SnapshotInfo& a, const SnapshotInfo& b) {
         return std::tie(a.created_at, a.name) < std::tie(b.created_at, b.name);
@@ -211,7 +209,7 @@ std::vector<SnapshotInfo> VmRuntime::list_snapshots(Context& ctx, const Instance
 InstanceFacts VmRuntime::restore_snapshot(Context& ctx, const Instance& instance, const std::string& name) {
     const ProcessHome home = ctx.processes().home();
     VmState state = state_of(instance);
-    const std::string path = snapshot_path(ctx, instance, name);
+    const std::string path = snapshots_of(home) + "/" + name;
     const Manifest manifest = read_manifest(path, name);
     const bool same_size =
         manifest.cpus == instance.spec.cpus && manifest.memory_mb == instance.spec.memory_mb;
@@ -244,7 +242,7 @@ InstanceFacts VmRuntime::restore_snapshot(Context& ctx, const Instance& instance
 }
 
 void VmRuntime::delete_snapshot(Context& ctx, const Instance&, const std::string& name) {
-    const std::string top = ctx.processes().home().directory + "/snapshots";
+    const std::string top = snapshots_of(ctx.processes().home());
     std::error_code absent;
     if (!fs::exists(top, absent)) return;
     const Fd directory = directory_at(top);
@@ -252,7 +250,7 @@ void VmRuntime::delete_snapshot(Context& ctx, const Instance&, const std::string
     flush(directory, top);
 }
 
-RuntimeState VmRuntime::copy(Context& ctx, const Instance& instance, const Instance& source) {
+RuntimeState VmRuntime::copy(Context& ctx, const Instance&, const Instance& source) {
     const VmState from = state_of(source);
     VmState state;
     state.image = ctx.images().acquire(from.image.id);
@@ -265,7 +263,6 @@ RuntimeState VmRuntime::copy(Context& ctx, const Instance& instance, const Insta
     copy_file(ctx, from.disk.path, state.disk.path, home);
     MINIONS_FAILPOINT("vm.copy.after");
     still.go_on();
-    static_cast<void>(instance);
     return state.encoded();
 }
 

@@ -69,9 +69,8 @@ class Vmm {
     /// process has been started and before boot() is called; the VMM's user may connect to it.
     virtual AgentAddress agent_address(const Machine& machine) const = 0;
 
-    /// The process has just been started: makes the guest run (or go on from Machine::saved, paused if it was
-    /// saved so). Returns when the VMM says that it does; the agent answers later. Throws `failed` with what
-    /// the VMM said.
+    /// The process has just been started: makes the guest run (or go on from Machine::saved). Returns when
+    /// the VMM says that it does; the agent answers later. Throws `failed` with what the VMM said.
     virtual void boot(Context& ctx, const Machine& machine) = 0;
 
     virtual void pause(Context& ctx, const Machine& machine) = 0;
