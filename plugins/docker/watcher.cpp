@@ -167,11 +167,13 @@ void Watcher::look_at_listed(const std::string& instance, const Known& known, co
     if (known.container.empty() && facts.handle) registry_.set_container(instance, *facts.handle);
     // Why one ended badly is not in a list.
     if (facts.exit_code.value_or(0) != 0) return look(instance);
+    report(instance, known.turn, facts);
     if (facts.status == Status::running || facts.status == Status::paused) {
+        // Only now: the worker looks at it at once, and the list, which knows no pid, would have the last
+        // word.
         tasks_.lock()->idle.push_back(instance);
         wake_.notify_all();
     }
-    if (const auto boot = registry_.take(instance, known.turn, facts)) report(instance, *boot, facts);
 }
 
 void Watcher::work() {
@@ -257,12 +259,13 @@ bool Watcher::check(const std::string& instance) {
     const InstanceFacts facts =
         reply.status == 404 ? removed_outside()
                             : facts_from_inspect(object_in(reply, "the container cannot be inspected"));
-    if (const auto boot = registry_.take(instance, known->turn, facts)) report(instance, *boot, facts);
+    report(instance, known->turn, facts);
     return true;
 }
 
-void Watcher::report(const std::string& instance, std::uint64_t boot, const InstanceFacts& facts) {
-    host_.report({instance, boot, facts});
+void Watcher::report(const std::string& instance, std::uint64_t turn, const InstanceFacts& facts) {
+    const std::lock_guard one_at_a_time(reporting_);
+    if (const auto boot = registry_.take(instance, turn, facts)) host_.report({instance, *boot, facts});
 }
 
 }  // namespace minions::docker

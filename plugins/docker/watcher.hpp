@@ -13,6 +13,7 @@
 #include <condition_variable>
 #include <deque>
 #include <map>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
@@ -63,7 +64,7 @@ class Watcher {
     std::optional<std::string> next();
     void look_again(const std::string& instance, const std::string& why);
     bool check(const std::string& instance);
-    void report(const std::string& instance, std::uint64_t boot, const InstanceFacts& facts);
+    void report(const std::string& instance, std::uint64_t turn, const InstanceFacts& facts);
     Patience patience(milliseconds span) const;
 
     Engine& engine_;
@@ -75,6 +76,7 @@ class Watcher {
     milliseconds pause_{0};  ///< listener thread only
     std::atomic<bool> started_{false};
     std::set<std::string> orphans_;  ///< listener thread only: told of once
+    std::mutex reporting_;           ///< core hears of facts in the order in which the registry took them
     Sync<Tasks> tasks_;
     std::condition_variable wake_;
     std::thread listener_;

@@ -56,6 +56,41 @@ TEST_CASE("the watcher reports after each connection, and what happens between")
 
 namespace {
 
+/// Is told of facts without a pid slowly, as by a thread that loses its turn.
+class SlowToHearOfLists : public TestHost {
+  public:
+    using TestHost::TestHost;
+    void report(const InstanceEvent& event) noexcept override {
+        if (!event.facts.pid) saw([](const auto& other) { return other.facts.pid.has_value(); }, 100ms);
+        TestHost::report(event);
+    }
+};
+
+}  // namespace
+
+TEST_CASE("a list, which knows no pid, does not have the last word") {
+    FakeEngine engine([&](const Asked& asked) {
+        if (has(asked.target, "/events")) {
+            asked.begin_stream();
+            return asked.hold();
+        }
+        if (has(asked.target, "/containers/json")) return asked.answer(200, element("running", "Up"));
+        asked.answer(200, R"({"Id":"0123456789abcdef","State":{"Status":"running","Pid":7}})");
+    });
+    SlowToHearOfLists host("here");
+    {
+        DockerRuntime runtime(host, config_for(engine));
+        TestContext ctx;
+        runtime.recover(ctx, with_container());
+        runtime.recovered(ctx);
+        CHECK(host.saw([](const auto& seen) { return !seen.facts.pid; }));
+        CHECK(host.saw([](const auto& seen) { return seen.facts.pid == 7; }));
+    }
+    CHECK(host.events().back().facts.pid == 7);
+}
+
+namespace {
+
 std::string event(const std::string& action) {
     return R"({"Type":"container","Action":")" + action +
            R"(","Actor":{"ID":"0123456789abcdef","Attributes":{"minions.instance":"inst1"}}})" + "\n";
