@@ -74,6 +74,7 @@ OperationRequest Instances::Impl::change_request(const InstanceKey& key, Action 
             throw failure;
         }
     };
+    request.finished = undo_ended_life(id);
     return request;
 }
 
@@ -201,7 +202,7 @@ OperationPtr Instances::resize(const InstanceKey& key, ResizeSpec spec, ChangeOp
                 impl->handle_of(view->row).resize->resize(call, view->instance(), spec);
             return impl->store.transact([&](Transaction& transaction) {
                 return impl->change_in(transaction, id, [&](InstanceRow& row) {
-                    apply_facts(row, facts);
+                    impl->take(row, facts);
                     if (spec.cpus) row.spec.cpus = spec.cpus;
                     if (spec.memory_mb) row.spec.memory_mb = spec.memory_mb;
                     if (spec.disk_gb) row.spec.disk_gb = spec.disk_gb;

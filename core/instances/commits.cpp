@@ -76,18 +76,21 @@ InstanceViewPtr Instances::Impl::change(const std::string& id, const Edit& edit,
     });
 }
 
+void Instances::Impl::take(InstanceRow& row, const InstanceFacts& facts) const {
+    // A life ends once: an end that was reported meanwhile is true whatever was returned.
+    if (is_end(row.status) && !is_end(facts.status)) return;
+    apply_facts(row, facts);
+    const auto now = live.lock();
+    const auto held = now->held.find(row.id);
+    if (held != now->held.end() && held->second.boot == row.boot && is_end(held->second.facts.status) &&
+        !is_end(row.status))
+        apply_facts(row, held->second.facts);
+}
+
 InstanceViewPtr Instances::Impl::settle(const std::string& id, const InstanceFacts& facts, const More& more) {
-    const auto said = [&](InstanceRow& row) {
-        apply_facts(row, facts);
-        // A life ends once: an end that was reported during the transition is true whatever was returned.
-        const auto now = live.lock();
-        const auto held = now->held.find(id);
-        if (held != now->held.end() && held->second.boot == row.boot && is_end(held->second.facts.status) &&
-            !is_end(row.status))
-            apply_facts(row, held->second.facts);
-    };
+    const auto taken = [&](InstanceRow& row) { take(row, facts); };
     return store.transact([&](Transaction& transaction) {
-        auto after = change_in(transaction, id, said, {}, true);
+        auto after = change_in(transaction, id, taken, {}, true);
         if (after && more) more(transaction, after->row);
         return after;
     });
@@ -189,6 +192,17 @@ void Instances::Impl::undo_life(const InstanceRow& row) noexcept {
         });
     } catch (const std::exception&) {  // no thread could be had: the same
     }
+}
+
+/// An end that came to light while an operation was at the instance, which undo_life() leaves alone.
+std::function<void(Transaction&, const OperationRow&)> Instances::Impl::undo_ended_life(
+    const std::string& id) {
+    return [this, id](Transaction& transaction, const OperationRow&) {
+        transaction.after_commit([this, id] {
+            const InstanceViewPtr view = table.find(id);
+            if (view && is_end(view->row.status)) undo_life(view->row);
+        });
+    };
 }
 
 /// Its runtime went away: what is known of the instance holds no longer. The end of an operation that is at

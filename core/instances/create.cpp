@@ -306,6 +306,7 @@ OperationPtr Instances::create(CreateRequest request, CreateOptions options, Cha
         operation.work = [impl = impl_.get(), plan](OperationContext& context) {
             return view_document(*impl->run_create(context, *plan));
         };
+        operation.finished = impl_->undo_ended_life(plan->row.id);
         return impl_->operations.start(std::move(operation));
     });
 }

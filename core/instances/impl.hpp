@@ -88,7 +88,9 @@ struct Instances::Impl {
                               std::string_view type = {}, bool heard = false);
     InstanceViewPtr change(const std::string& id, const Edit& edit, std::string_view type = {},
                            const More& more = {});
-    /// The end of a transition: what the runtime returned, unless it reported this life's end meanwhile.
+    /// What a runtime's call returned, unless the runtime reported this life's end meanwhile.
+    void take(InstanceRow& row, const InstanceFacts& facts) const;
+    /// The end of a change: take() of what the runtime returned.
     InstanceViewPtr settle(const std::string& id, const InstanceFacts& facts, const More& more = {});
     void insert(Transaction& transaction, const Plan& plan);
     void remove(const std::string& id, std::string_view type, Value data, const More& more = {});
@@ -98,6 +100,8 @@ struct Instances::Impl {
     void report(std::string_view runtime, const InstanceEvent& event);
     void apply(Transaction& transaction, const InstanceViewPtr& view, const InstanceFacts& facts);
     void undo_life(const InstanceRow& row) noexcept;
+    /// For an operation's `finished`: undo_life() of the instance if it has ended by then.
+    std::function<void(Transaction&, const OperationRow&)> undo_ended_life(const std::string& id);
     void show_health(const std::string& runtime, const Health& health);
     void lose(const InstanceRow& row);
 

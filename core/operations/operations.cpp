@@ -198,12 +198,13 @@ OperationPtr Operations::Impl::commit_start(const JobPtr& job) {
 void Operations::Impl::finish_in(Transaction& transaction, const JobPtr& job, OperationRow row) {
     row.finished_at = now_rfc3339();
     store_end(transaction, row);
+    // The first hook: those of `finished` find the instances free.
+    transaction.after_commit([this, job, row] { show_finished(job, row); });
     if (job->request.finished) job->request.finished(transaction, row);
     if (++state.lock()->finishes % prune_every == 0) {
         transaction.prune_idempotency();
         transaction.prune_operations(options.finished_kept);
     }
-    transaction.after_commit([this, job, row] { show_finished(job, row); });
 }
 
 void Operations::Impl::show_finished(const JobPtr& job, const OperationRow& row) {

@@ -53,7 +53,8 @@ struct OperationRequest {
     /// deadline for that. Called also for an operation that was cancelled or timed out before it had a
     /// thread.
     std::function<Value(OperationContext&)> work;
-    /// Further rows for the commit that finishes the operation; gets its final row. May run twice.
+    /// Further rows for the commit that finishes the operation; gets its final row. May run twice. After that
+    /// commit its instances are free.
     std::function<void(Transaction&, const OperationRow&)> finished;
 };
 

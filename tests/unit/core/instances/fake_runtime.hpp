@@ -41,6 +41,7 @@ class FakeRuntime final : public Runtime,
     std::condition_variable called;  ///< release()
     bool recover_knows = true;
     std::function<void(const Instance&)> within_start;
+    std::function<void()> within_pause;
     Fd kept;  ///< what a hung logs() was given, as its thread would hold it
 
     Health health(Context&) override { return {true, "", "", {}}; }
@@ -100,6 +101,7 @@ class FakeRuntime final : public Runtime,
     }
     InstanceFacts pause(Context& ctx, const Instance& instance) override {
         enter(ctx, "pause", instance);
+        if (within_pause) within_pause();
         return become(instance, Status::paused);
     }
     InstanceFacts resume(Context& ctx, const Instance& instance) override {

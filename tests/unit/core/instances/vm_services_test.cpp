@@ -83,6 +83,32 @@ TEST_CASE("what a VM had for its life is undone when it ends by itself") {
     CHECK(world.status("a") == Status::error);
 }
 
+TEST_CASE("what a VM had for its life is undone when it ends during an operation") {
+    VmWorld world(RuntimeKind::vm);
+    world.create("a");
+    const std::string id = world.instances().get({"a"})->row.id;
+    const auto dies = [&] {
+        world.runtime.state.lock()->instances[id].status = Status::error;
+        world.report("a", Status::error);
+    };
+    SECTION("and the operation fails of it") {
+        world.runtime.within_pause = [&] {
+            dies();
+            throw Error{Code::failed, "the VMM is gone"};
+        };
+        CHECK_THROWS_AS(world.instances().pause({"a"})->wait(soon()), Error);
+    }
+    SECTION("and the operation has not noticed") {
+        world.runtime.within_pause = dies;
+        world.instances().pause({"a"})->wait(soon());
+        // What it returned is older than the report.
+        CHECK(world.status("a") == Status::error);
+    }
+    SECTION("and the end is what the operation wants") { world.instances().stop({"a"})->wait(soon()); }
+    REQUIRE(world.wait_asked([](const Asked& now) { return now.calls == 1; }));
+    CHECK(world.asked.lock()->ended == std::vector<std::string>{id});
+}
+
 TEST_CASE("a start that comes first keeps what it makes") {
     VmWorld world(RuntimeKind::vm);
     world.create("a");
