@@ -1,15 +1,14 @@
 #include "cli/address.hpp"
 
 #include <minions/base/fd.hpp>
+#include <minions/base/unix_address.hpp>
 #include <minions/error.hpp>
 
 #include <fmt/format.h>
 
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include <charconv>
-#include <cstring>
 
 namespace minions::cli {
 namespace {
@@ -18,11 +17,8 @@ constexpr const char* default_socket = "/run/minions/minions.sock";
 constexpr std::uint16_t default_port = 3000;
 
 bool listens(const char* path) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    std::strncpy(address.sun_path, path, sizeof address.sun_path - 1);
     const Fd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    return fd && ::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
+    return fd && UnixAddress(path).connect(fd.get()) == 0;
 }
 
 [[noreturn]] void refuse(const std::string& text) {

@@ -3,17 +3,16 @@
 #include "machine.hpp"
 
 #include <minions/base/files.hpp>
+#include <minions/base/unix_address.hpp>
 
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/vm_sockets.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include <algorithm>
 #include <cstdio>
-#include <cstring>
 #include <stdexcept>
 #include <system_error>
 
@@ -46,28 +45,22 @@ std::string find_port() {
     return {};
 }
 
-Fd connect_to(Fd socket, const sockaddr* address, socklen_t size) {
-    if (!socket) fail("cannot make a socket");
-    if (::connect(socket.get(), address, size) != 0) fail("cannot reach the host");
-    return socket;
-}
-
 Fd connect_vsock(unsigned port) {
     sockaddr_vm address{};
     address.svm_family = AF_VSOCK;
     address.svm_cid = VMADDR_CID_HOST;
     address.svm_port = port;
-    return connect_to(Fd(::socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0)),
-                      reinterpret_cast<sockaddr*>(&address), sizeof address);
+    Fd socket(::socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (!socket || ::connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
+        fail("cannot reach the host");
+    return socket;
 }
 
 Fd connect_unix(const std::string& path) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    if (path.size() >= sizeof address.sun_path) throw std::invalid_argument("the socket's path is too long");
-    std::memcpy(address.sun_path, path.data(), path.size());
-    return connect_to(Fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)),
-                      reinterpret_cast<sockaddr*>(&address), sizeof address);
+    const UnixAddress address(path);
+    Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    if (!socket || address.connect(socket.get()) != 0) fail("cannot reach " + path);
+    return socket;
 }
 
 Fd open_port(const std::string& device) {

@@ -1,5 +1,6 @@
 #include "core/app/paths.hpp"
 
+#include <minions/base/unix_address.hpp>
 #include <minions/error.hpp>
 
 #include <fmt/format.h>
@@ -11,12 +12,10 @@
 namespace minions::core {
 namespace {
 
-/// Of sockaddr_un::sun_path, without the NUL at its end.
-constexpr std::size_t max_socket_path = 107;
 /// What an instance may put below the run directory: a directory of a life and a socket in it, to whose name
 /// a port may be added.
 constexpr std::string_view deepest_socket = "/vms/iiiiiiiiiiii/llllllll/ssssssssssss_65535";
-constexpr std::size_t max_run_path = max_socket_path - deepest_socket.size();
+constexpr std::size_t max_run_path = UnixAddress::longest - deepest_socket.size();
 
 std::filesystem::path executable_directory() {
     std::error_code error;
@@ -99,10 +98,10 @@ Paths paths_of(const Config& config) {
     constexpr std::string_view placeholder = "{run_dir}";
     if (socket.starts_with(placeholder)) socket.replace(0, placeholder.size(), paths.run.string());
     if (!socket.empty()) socket = std::filesystem::absolute(socket).lexically_normal().string();
-    if (socket.size() > max_socket_path) {
+    if (socket.size() > UnixAddress::longest) {
         throw Error(Code::invalid,
                     fmt::format("{}: the path of 'server.socket' is longer than {} bytes",
-                                config.source("server.socket"), max_socket_path),
+                                config.source("server.socket"), UnixAddress::longest),
                     "choose a shorter one");
     }
     paths.socket = std::move(socket);

@@ -1,5 +1,6 @@
 #include "core/http/listener.hpp"
 
+#include <minions/base/unix_address.hpp>
 #include <minions/error.hpp>
 
 #include <Poco/Exception.h>
@@ -11,11 +12,9 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <system_error>
 
 namespace minions::core::http {
@@ -30,19 +29,16 @@ void set_flag(int fd, int level, int option) {
     ::setsockopt(fd, level, option, &one, sizeof one);
 }
 
-sockaddr_un unix_address(const std::string& path) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    if (path.empty() || path.front() != '/' || path.size() >= sizeof address.sun_path) {
+UnixAddress unix_address(const std::string& path) {
+    if (path.empty() || path.front() != '/' || path.size() > UnixAddress::longest) {
         throw Error(Code::invalid, fmt::format("socket path '{}' cannot be used", path),
-                    fmt::format("give an absolute path of at most {} bytes", sizeof address.sun_path - 1));
+                    fmt::format("give an absolute path of at most {} bytes", UnixAddress::longest));
     }
-    std::memcpy(address.sun_path, path.data(), path.size());
-    return address;
+    return UnixAddress(path);
 }
 
 // Makes way for our socket at `path`, but for nothing that is alive or no socket.
-void remove_stale(const std::string& path, const sockaddr_un& address) {
+void remove_stale(const std::string& path, const UnixAddress& address) {
     struct stat info {};
     if (::lstat(path.c_str(), &info) != 0) return;
     if (!S_ISSOCK(info.st_mode)) {
@@ -50,7 +46,7 @@ void remove_stale(const std::string& path, const sockaddr_un& address) {
                     "remove it or choose another path");
     }
     const Fd probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    const int result = ::connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
+    const int result = address.connect(probe.get());
     if (result == 0 || errno != ECONNREFUSED) {
         throw Error(Code::conflict, fmt::format("another process listens on '{}'", path),
                     "stop it or choose another path");
@@ -96,13 +92,12 @@ Listener Listener::tcp(const std::string& text) {
 }
 
 Listener Listener::unix_socket(const std::string& path, const std::string& group) {
-    const sockaddr_un address = unix_address(path);
+    const UnixAddress address = unix_address(path);
     remove_stale(path, address);
     Listener out;
     out.fd_.reset(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     // The mode of the descriptor becomes the file's: nobody else gets in before the group is set.
-    if (!out.fd_ || ::fchmod(out.fd(), 0600) != 0 ||
-        ::bind(out.fd(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    if (!out.fd_ || ::fchmod(out.fd(), 0600) != 0 || address.bind(out.fd()) != 0) {
         throw Error(errno == EADDRINUSE ? Code::conflict : Code::unavailable,
                     fmt::format("cannot listen on {}: {}", path, why(errno)));
     }

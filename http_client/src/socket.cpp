@@ -1,16 +1,15 @@
 #include "socket.hpp"
 
 #include <minions/base/event_fd.hpp>
+#include <minions/base/unix_address.hpp>
 #include <minions/error.hpp>
 
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include <algorithm>
-#include <cstring>
 #include <system_error>
 #include <thread>
 
@@ -33,15 +32,13 @@ Fd make_socket(int family) {
 }
 
 Fd connect_unix(const Endpoint& endpoint, const Call& call) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    if (endpoint.unix_path.size() >= sizeof address.sun_path) {
+    if (endpoint.unix_path.size() > UnixAddress::longest) {
         throw Error{Code::invalid, "the socket path " + endpoint.unix_path + " is too long",
-                    "use at most 107 bytes"};
+                    "use at most " + std::to_string(UnixAddress::longest) + " bytes"};
     }
-    std::memcpy(address.sun_path, endpoint.unix_path.data(), endpoint.unix_path.size());
+    const UnixAddress address(endpoint.unix_path);
     Fd fd = make_socket(AF_UNIX);
-    while (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    while (address.connect(fd.get()) != 0) {
         if (errno == EINTR) continue;
         if (errno != EAGAIN) throw cannot_connect(endpoint.to_string(), text_of(errno));
         // The server's queue is full, and a Unix socket cannot be polled for that: look again soon.

@@ -1,12 +1,12 @@
 #include "plugins/qemu/qmp.hpp"
 
 #include <minions/base/deadline.hpp>
+#include <minions/base/unix_address.hpp>
 #include <minions/error.hpp>
 
 #include <fmt/format.h>
 
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include <array>
 #include <cerrno>
@@ -24,13 +24,7 @@ constexpr std::size_t most_document = std::size_t{16} << 20U;
 
 Qmp::Qmp(const Context& ctx, const std::string& path)
     : ctx_(ctx), socket_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    if (path.size() >= sizeof address.sun_path) throw Error{Code::internal, "the monitor's path is too long"};
-    std::memcpy(address.sun_path, path.data(), path.size());
-    if (!socket_ ||
-        ::connect(socket_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
-        gone();
+    if (!socket_ || UnixAddress(path).connect(socket_.get()) != 0) gone();
     receive();  // the greeting
     run("qmp_capabilities");
 }

@@ -4,6 +4,7 @@
 #include "plugins/vmkit/vsock_door.hpp"
 
 #include <minions/base/deadline.hpp>
+#include <minions/base/unix_address.hpp>
 #include <minions/error.hpp>
 
 #include <fmt/format.h>
@@ -11,9 +12,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
-#include <cstring>
 #include <future>
 
 namespace minions::vmkit {
@@ -23,15 +22,6 @@ using namespace agent;
 namespace {
 
 constexpr auto redial_pause = std::chrono::milliseconds(100);
-
-sockaddr_un address_of(const std::string& path) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    if (path.size() >= sizeof address.sun_path)
-        throw Error{Code::internal, fmt::format("the socket path '{}' is too long", path)};
-    std::memcpy(address.sun_path, path.data(), path.size());
-    return address;
-}
 
 Fd unix_socket() {
     Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
@@ -91,10 +81,9 @@ void AgentClient::Impl::open() {
     }
     listener = unix_socket();
     ::unlink(address.path.c_str());  // of a daemon that was killed: our run directory is nobody else's
-    const sockaddr_un at = address_of(address.path);
     // The VMM connects as a user of its own; the directory decides who gets here at all.
-    if (::bind(listener.get(), reinterpret_cast<const sockaddr*>(&at), sizeof at) != 0 ||
-        ::chmod(address.path.c_str(), 0666) != 0 || ::listen(listener.get(), 8) != 0)
+    if (UnixAddress(address.path).bind(listener.get()) != 0 || ::chmod(address.path.c_str(), 0666) != 0 ||
+        ::listen(listener.get(), 8) != 0)
         throw error_from_errno(errno, "cannot listen on " + address.path);
     loop.watch(listener.get(), EPOLLIN, [this](std::uint32_t) {
         Fd connection(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
@@ -107,9 +96,7 @@ void AgentClient::Impl::dial() {
     redial.reset();
     try {
         Fd socket = unix_socket();
-        const sockaddr_un at = address_of(address.path);
-        if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&at), sizeof at) == 0)
-            return use(std::move(socket), true);
+        if (UnixAddress(address.path).connect(socket.get()) == 0) return use(std::move(socket), true);
     } catch (const std::exception&) {  // out of descriptors: as an absent VMM, tried again
     }
     dial_later();

@@ -2,13 +2,13 @@
 
 #include <minions/base/deadline.hpp>
 #include <minions/base/spawn.hpp>
+#include <minions/base/unix_address.hpp>
 #include <minions/error.hpp>
 
 #include <fmt/format.h>
 
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -67,15 +67,10 @@ std::string find_program(const std::string& name) {
 }
 
 Fd listen_on(const std::string& path) {
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    if (path.size() >= sizeof address.sun_path)
-        throw Error{Code::internal, "the path '" + path + "' is too long for a socket"};
-    std::memcpy(address.sun_path, path.data(), path.size());
     Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
     // Before it listens, so that nobody else can have connected.
-    if (!socket || ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
-        ::chmod(path.c_str(), 0600) != 0 || ::listen(socket.get(), 4) != 0)
+    if (!socket || UnixAddress(path).bind(socket.get()) != 0 || ::chmod(path.c_str(), 0600) != 0 ||
+        ::listen(socket.get(), 4) != 0)
         throw error_from_errno(errno, "cannot listen on " + path);
     return socket;
 }

@@ -1,9 +1,16 @@
+#include <minions/base/fd.hpp>
 #include <minions/base/id.hpp>
 #include <minions/base/time.hpp>
+#include <minions/base/unix_address.hpp>
 
 #include <catch2/catch.hpp>
+#include <sys/socket.h>
+#include <unistd.h>
 
+#include <cerrno>
+#include <cstdlib>
 #include <set>
+#include <stdexcept>
 
 using namespace minions;
 using namespace std::chrono_literals;
@@ -52,4 +59,23 @@ TEST_CASE("what is no time is not read") {
         INFO(text);
         CHECK_FALSE(parse_time(text));
     }
+}
+
+TEST_CASE("the path of a Unix socket fits, or is refused") {
+    char directory[] = "/tmp/minions-address-XXXXXX";
+    REQUIRE(::mkdtemp(directory) != nullptr);
+    std::string path = std::string(directory) + "/";
+    path.resize(UnixAddress::longest, 's');
+    const Fd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    REQUIRE(UnixAddress(path).bind(listener.get()) == 0);
+    CHECK(::access(path.c_str(), F_OK) == 0);
+    const Fd client(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    CHECK(UnixAddress(path).connect(client.get()) == -1);
+    CHECK(errno == ECONNREFUSED);
+    REQUIRE(::listen(listener.get(), 1) == 0);
+    CHECK(UnixAddress(path).connect(client.get()) == 0);
+    CHECK(::unlink(path.c_str()) == 0);
+    CHECK(::rmdir(directory) == 0);
+    for (const std::string& refused : {path + "s", std::string(), std::string("a\0b", 3)})
+        CHECK_THROWS_AS(UnixAddress(refused), std::invalid_argument);
 }

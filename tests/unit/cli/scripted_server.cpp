@@ -2,13 +2,13 @@
 
 #include "cli/commands.hpp"
 
+#include <minions/base/unix_address.hpp>
+
 #include <catch2/catch.hpp>
 #include <netinet/in.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#include <cstring>
 #include <sstream>
 
 namespace minions::test {
@@ -47,10 +47,7 @@ ScriptedServer::ScriptedServer(std::vector<Reply> replies, std::string path) : p
         address_ = "http://127.0.0.1:" + std::to_string(ntohs(address.sin_port));
     } else {
         listener_.reset(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-        sockaddr_un address{};
-        address.sun_family = AF_UNIX;
-        std::strncpy(address.sun_path, path_.c_str(), sizeof address.sun_path - 1);
-        REQUIRE(::bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+        REQUIRE(UnixAddress(path_).bind(listener_.get()) == 0);
         address_ = "unix:" + path_;
     }
     REQUIRE(::listen(listener_.get(), 16) == 0);

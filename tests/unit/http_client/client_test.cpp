@@ -1,11 +1,11 @@
 #include <minions/base/event_fd.hpp>
+#include <minions/base/unix_address.hpp>
 #include <minions/error.hpp>
 #include <minions/http_client/client.hpp>
 
 #include <catch2/catch.hpp>
 #include <netinet/in.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include <filesystem>
 #include <functional>
@@ -26,10 +26,7 @@ class Server {
         std::string name = (std::filesystem::temp_directory_path() / "minions-http-XXXXXX").string();
         folder_ = ::mkdtemp(name.data());
         listener_.reset(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-        sockaddr_un address{};
-        address.sun_family = AF_UNIX;
-        path().copy(address.sun_path, sizeof address.sun_path - 1);
-        REQUIRE(::bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+        REQUIRE(UnixAddress(path()).bind(listener_.get()) == 0);
         REQUIRE(::listen(listener_.get(), 8) == 0);
         thread_ = std::thread([this, scripts = std::move(scripts)] {
             for (const Script& script : scripts) {

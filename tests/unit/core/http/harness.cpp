@@ -1,11 +1,11 @@
 #include "tests/unit/core/http/harness.hpp"
 
+#include <minions/base/unix_address.hpp>
+
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
-#include <cstring>
 #include <stdexcept>
 
 namespace minions::core::http {
@@ -24,11 +24,8 @@ bool Gate::wait_for(std::chrono::milliseconds patience) {
 RawClient::RawClient(const std::string& address) {
     int result = 0;
     if (address.front() == '/') {
-        sockaddr_un un{};
-        un.sun_family = AF_UNIX;
-        std::memcpy(un.sun_path, address.data(), address.size());
         fd_.reset(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-        result = ::connect(fd_.get(), reinterpret_cast<const sockaddr*>(&un), sizeof un);
+        result = UnixAddress(address).connect(fd_.get());
     } else {
         const std::size_t colon = address.rfind(':');
         sockaddr_in in{};

@@ -1,14 +1,14 @@
 #include "tests/unit/core/http/harness.hpp"
 
+#include <minions/base/unix_address.hpp>
+
 #include <catch2/catch.hpp>
 #include <grp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <atomic>
-#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <thread>
@@ -272,10 +272,7 @@ TEST_CASE("Unix sockets: mode, group, peer, stale and live files") {
     {
         // A file left behind by a daemon that was killed.
         const Fd old(::socket(AF_UNIX, SOCK_STREAM, 0));
-        sockaddr_un address{};
-        address.sun_family = AF_UNIX;
-        std::memcpy(address.sun_path, path.data(), path.size());
-        REQUIRE(::bind(old.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+        REQUIRE(UnixAddress(path).bind(old.get()) == 0);
     }
     Options options = open_options();
     options.unix_sockets = {path};

@@ -6,14 +6,13 @@
 #include <minions/base/event_fd.hpp>
 #include <minions/base/fd.hpp>
 #include <minions/base/sync.hpp>
+#include <minions/base/unix_address.hpp>
 #include <minions/types.hpp>
 
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <array>
-#include <cstring>
 #include <functional>
 #include <list>
 #include <stdexcept>
@@ -73,11 +72,7 @@ class FakeEngine {
     void start() {
         stop_.clear();
         listener_ = Fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-        sockaddr_un address{};
-        address.sun_family = AF_UNIX;
-        std::strcpy(address.sun_path, socket().c_str());
-        if (::bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
-            ::listen(listener_.get(), 64) != 0) {
+        if (UnixAddress(socket()).bind(listener_.get()) != 0 || ::listen(listener_.get(), 64) != 0) {
             throw std::runtime_error("listen");
         }
         accepter_ = std::thread([this] { accept_all(); });

@@ -3,12 +3,11 @@
 #include "tests/unit/plugins/vmkit/vm_world.hpp"
 
 #include <minions/base/deadline.hpp>
+#include <minions/base/unix_address.hpp>
 #include <minions/error.hpp>
 
 #include <catch2/catch.hpp>
-#include <sys/un.h>
 
-#include <cstring>
 #include <thread>
 
 using namespace minions;
@@ -26,11 +25,7 @@ class Monitor {
     explicit Monitor(std::vector<std::string> lines)
         : lines_(std::move(lines)), path(scratch_.path + "/qmp") {
         listener_.reset(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-        sockaddr_un address{};
-        address.sun_family = AF_UNIX;
-        std::strcpy(address.sun_path, path.c_str());
-        if (::bind(listener_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 ||
-            ::listen(listener_.get(), 1) != 0)
+        if (UnixAddress(path).bind(listener_.get()) != 0 || ::listen(listener_.get(), 1) != 0)
             throw error_from_errno(errno, "cannot listen");
         thread_ = std::thread([this] { run(); });
     }

@@ -3,17 +3,16 @@
 #include <minions/agent/frame.hpp>
 #include <minions/base/deadline.hpp>
 #include <minions/base/spawn.hpp>
+#include <minions/base/unix_address.hpp>
 
 #include <catch2/catch.hpp>
 #include <fcntl.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <termios.h>
 
 #include <algorithm>
 #include <csignal>
 #include <cstdlib>
-#include <cstring>
 
 using namespace minions;
 using namespace minions::agent;
@@ -119,11 +118,7 @@ TEST_CASE("an agent outlives a peer that talks nonsense") {
     REQUIRE(::mkdtemp(directory) != nullptr);
     const std::string path = std::string(directory) + "/s";
     const Fd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    REQUIRE(path.size() < sizeof address.sun_path);
-    std::memcpy(address.sun_path, path.data(), path.size());
-    REQUIRE(::bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+    REQUIRE(UnixAddress(path).bind(listener.get()) == 0);
     REQUIRE(::listen(listener.get(), 4) == 0);
     Process agent = start_agent("unix:" + path);
     const auto welcome = make_frame({FrameType::welcome, 0, 0, 0},
