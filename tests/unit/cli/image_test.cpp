@@ -1,11 +1,13 @@
 #include "cli/operations.hpp"
 #include "tests/unit/cli/scripted_server.hpp"
 
+#include <minions/base/fd.hpp>
 #include <minions/value.hpp>
 
 #include <catch2/catch.hpp>
+#include <unistd.h>
 
-#include <fstream>
+#include <cstdlib>
 
 using namespace minions;
 using namespace minions::cli;
@@ -68,11 +70,12 @@ TEST_CASE("a build that fails says why") {
 
 TEST_CASE("image import sends the file as it is") {
     ScriptedServer server({{202, accepted}, {200, succeeded}});
-    const std::string file = std::string(std::tmpnam(nullptr)) + ".img";
-    std::ofstream(file) << "the bytes";
+    char file[] = "/tmp/minions-image-XXXXXX";
+    const Fd made(::mkstemp(file));
+    REQUIRE(::write(made.get(), "the bytes", 9) == 9);
     const auto done = run(server.address(), {"image", "import", "box", file, "--kernel-from", "tiny",
                                              "--command-line", "root=/dev/vda1 rw"});
-    std::remove(file.c_str());
+    ::unlink(file);
     CHECK(done.code == 0);
     const auto request = server.requests().at(0);
     CHECK_THAT(
