@@ -1,3 +1,5 @@
+#include "wake_order.hpp"
+
 #include <minions/base/deadline.hpp>
 
 #include <cerrno>
@@ -16,7 +18,10 @@ int poll_until(pollfd* fds, std::size_t count, Deadline deadline) {
             left.tv_nsec = std::chrono::nanoseconds(span - seconds).count();
         }
         const int ready = ::ppoll(fds, count, deadline == no_deadline ? nullptr : &left, nullptr);
-        if (ready >= 0) return ready;
+        if (ready >= 0) {
+            static_cast<void>(wake_order.load(std::memory_order_acquire));
+            return ready;
+        }
         if (errno != EINTR) throw std::system_error(errno, std::generic_category(), "poll");
     }
 }

@@ -1,3 +1,5 @@
+#include "wake_order.hpp"
+
 #include <minions/base/event_fd.hpp>
 
 #include <sys/eventfd.h>
@@ -13,8 +15,11 @@ EventFd::EventFd() : fd_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
 
 void EventFd::raise() noexcept {
     const std::uint64_t one = 1;
+    // Who is woken may destroy this object at once.
+    const int fd = fd_.get();
+    wake_order.fetch_add(1, std::memory_order_release);
     // EAGAIN means that the counter is full, so the flag is up already.
-    [[maybe_unused]] const ssize_t written = ::write(fd_.get(), &one, sizeof one);
+    [[maybe_unused]] const ssize_t written = ::write(fd, &one, sizeof one);
 }
 
 void EventFd::clear() noexcept {

@@ -197,6 +197,7 @@ TEST_CASE("a log can be read and followed as soon as the deployment is accepted"
 
 TEST_CASE("a name that somebody else has moves to the next free second, with the same image") {
     World world;
+    REQUIRE(world.instances.wait_recovered(deadline_in(std::chrono::seconds(10))));
     Taken taken(world.null, 3);
     world.runtimes.handle.runtime = &taken;
     const auto name = world.deploy(world.request())["container_name"].string_or("");

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include <csignal>
+#include <future>
 #include <thread>
 
 using namespace minions;
@@ -86,17 +87,16 @@ TEST_CASE("when the plugin's process dies, calls under way and later ones are un
     null->create(context, instance);
     null->start(context, instance);
     auto pipe = make_pipe();
-    std::thread running([&] {
+    auto running = std::async(std::launch::async, [&] {
         RecordingContext own;
         ExecSpec spec;
         spec.command = "size";
-        CHECK(code_of([&] { null->exec(own, instance, spec, streams_to(std::move(pipe.second))); }) ==
-              Code::unavailable);
+        return code_of([&] { null->exec(own, instance, spec, streams_to(std::move(pipe.second))); });
     });
     char byte = 0;
     REQUIRE(::read(pipe.first.get(), &byte, 1) == 1);
     REQUIRE(::kill(null.child, SIGKILL) == 0);
-    running.join();
+    CHECK(running.get() == Code::unavailable);
     try {
         null->health(context);
         FAIL("a dead runtime answered");
@@ -200,19 +200,16 @@ TEST_CASE("an unknown method, a broken message and a bad configuration are error
         return Message{R"({"r":{}})", {}};
     });
     const auto ask = [&](bool open, std::string text) {
-        EventFd done;
-        std::string reply;
-        const auto take = [&](const Message& message) {
-            reply = message.text;
-            done.raise();
-        };
+        const auto promised = std::make_shared<std::promise<std::string>>();
+        auto reply = promised->get_future();
+        const auto take = [promised](const Message& message) { promised->set_value(message.text); };
         if (open) {
             transport.open({std::move(text), {}}, take);
         } else {
             transport.call(1, {std::move(text), {}}, take);
         }
-        REQUIRE(done.wait(deadline_in(seconds(20))));
-        return reply;
+        REQUIRE(reply.wait_for(seconds(20)) == std::future_status::ready);
+        return reply.get();
     };
     CHECK_THAT(ask(false, R"({"m":"health"})"), Contains("has not been opened"));
     CHECK_THAT(ask(true, R"({"config":{"helthy":true}})"), Contains("did you mean 'healthy'"));

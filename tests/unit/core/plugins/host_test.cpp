@@ -107,7 +107,8 @@ TEST_CASE("a plugin's own thread may log while the daemon ends, and after") {
 }
 
 TEST_CASE("a constructor that hangs inside of core does not hold its client") {
-    struct Stuck : RecordingSink {
+    // Static: whose raise() wakes this test may be in it still at the end.
+    static struct Stuck : RecordingSink {
         void on_health_changed(const RuntimeHandle& runtime) override {
             REQUIRE(release.wait(deadline_in(seconds(60))));
             name = runtime.name;

@@ -16,6 +16,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <future>
 
 using namespace minions;
 using namespace minions::test;
@@ -206,13 +207,14 @@ TEST_CASE("an exec is ended with its whole group") {
         CHECK(none_left());
     }
     SECTION("when its reader goes away") {
-        std::thread reader([fd = std::move(out.first)]() mutable {
+        auto reader = std::async(std::launch::async, [fd = std::move(out.first)]() mutable {
             char byte = 0;
-            CHECK(::read(fd.get(), &byte, 1) == 1);
+            const bool read = ::read(fd.get(), &byte, 1) == 1;
             fd.reset();
+            return read;
         });
         CHECK(run(call).signal == SIGKILL);
-        reader.join();
+        CHECK(reader.get());
         CHECK(none_left());
     }
     SECTION("when the session is lost") {
@@ -234,7 +236,7 @@ TEST_CASE("an exec is ended with its whole group") {
         std::thread sender([&] {
             output.saw("ready");
             const std::string message = R"({"signal":15})";
-            CHECK(::send(control.first.get(), message.data(), message.size(), 0) > 0);
+            static_cast<void>(!::send(control.first.get(), message.data(), message.size(), 0));
         });
         CHECK(run(call, std::move(control.second)).signal == SIGTERM);
         sender.join();
