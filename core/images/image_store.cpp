@@ -57,18 +57,18 @@ ImageUpload::ImageUpload(std::unique_ptr<Draft> draft, std::uint64_t max_bytes)
 ImageStore::ImageStore(Store& store, Operations& operations, ImageStoreOptions options)
     : store_(store), operations_(operations), options_(std::move(options)) {
     make_images_directory(options_.directory, options_.group);
-    const auto known = known_.lock();
-    store_.transact([&](Transaction& transaction) {
-        *known = {};
+    *known_.lock() = store_.transact([](Transaction& transaction) {
+        Known known;
         for (ImageRow& row : transaction.images()) {
             ImageManifest manifest = read_manifest(row.manifest);
             const std::string id = row.id;
-            known->images[id] = std::make_shared<Entry>(Entry{std::move(row), std::move(manifest)});
+            known.images[id] = std::make_shared<Entry>(Entry{std::move(row), std::move(manifest)});
         }
         for (ImageTagRow& row : transaction.image_tags()) {
             const std::string name = row.name;
-            known->tags[name] = std::move(row);
+            known.tags[name] = std::move(row);
         }
+        return known;
     });
 }
 
