@@ -19,6 +19,8 @@ constexpr milliseconds longest_pause = 2s;
 constexpr milliseconds idle_pace = 20ms;
 constexpr milliseconds first_retry = 250ms;
 constexpr milliseconds longest_retry = 5s;
+/// An engine whose build was given up may commit one more layer before it notices, and has no event for that.
+constexpr milliseconds tidy_pause = 2s;
 /// Among the instances that are looked at, it stands for what builds left.
 const std::string leftovers_task;
 
@@ -71,7 +73,10 @@ void Watcher::look(const std::string& instance) {
     wake_.notify_all();
 }
 
-void Watcher::tidy_up() { look(leftovers_task); }
+void Watcher::tidy_up() {
+    tasks_.lock()->tidy_due = deadline_in(tidy_pause);
+    look(leftovers_task);
+}
 
 void Watcher::listen() {
     pause_ = first_pause;
@@ -209,7 +214,11 @@ std::optional<std::string> Watcher::next() {
             return instance;
         }
         const auto now = Deadline::clock::now();
-        Deadline until = no_deadline;
+        if (tasks->tidy_due <= now) {
+            tasks->tidy_due = no_deadline;
+            return leftovers_task;
+        }
+        Deadline until = tasks->tidy_due;
         for (auto& [instance, retry] : tasks->failed) {
             if (retry.due <= now) {
                 retry.due = no_deadline;

@@ -52,6 +52,7 @@ class Watcher {
         std::deque<std::string> idle;  ///< running ones whose pid is not known
         Deadline idle_due{};           ///< when the next of `idle` may be looked at
         std::map<std::string, Retry> failed;
+        Deadline tidy_due = no_deadline;  ///< when builds' leftovers are looked for once more
         bool stop = false;
     };
 

@@ -235,3 +235,28 @@ TEST_CASE("a container that turns up after its instance was destroyed is removed
         CHECK(was_asked(engine, "DELETE /v1.41/containers/0123456789abcdef", 2));
     }
 }
+
+TEST_CASE("a layer that a build commits after it was given up is removed, though no event tells of it") {
+    std::atomic<bool> committed{false};
+    std::atomic<bool> there{false};
+    FakeEngine engine([&](const Asked& asked) {
+        if (has(asked.target, "/events")) {
+            asked.begin_stream();
+            return asked.hold();
+        }
+        if (asked.method == "DELETE") {
+            there = false;
+            return asked.answer(200, "[]");
+        }
+        if (!has(asked.target, "/images/json")) return asked.answer(200, "[]");
+        asked.answer(
+            200, there ? R"([{"Id":"late","RepoTags":[],"Labels":{"minions.installation":"here"}}])" : "[]");
+        if (!committed.exchange(true)) there = true;
+    });
+    TestHost host("here");
+    DockerRuntime runtime(host, config_for(engine));
+    TestContext ctx;
+    runtime.recovered(ctx);
+    CHECK(was_asked(engine, "DELETE /v1.41/images/late"));
+    CHECK_FALSE(there);
+}
