@@ -73,8 +73,9 @@ Create::Create(Engine& engine, Context& context, const Config& config, const std
       instance_(instance),
       find_(std::move(find)) {}
 
-std::string Create::run() {
+std::string Create::run(const Value& like) {
     document_ = container_document(config_, instance_, label::for_container(installation_, instance_));
+    if (!like.is_null()) take_configuration(document_, like, instance_.spec);
     auto row = context_.journal().intend("container", instance_.id);
     // The engine wants two characters at least.
     std::string id = post(instance_.name.size() > 1 ? instance_.name : instance_.name + "-" + instance_.id);

@@ -18,7 +18,8 @@ class Create {
            const Instance& instance, std::function<std::string(const Patience&)> find);
 
     /// Throws invalid (naming the field), not_found (image), conflict (name), no_space, unavailable.
-    std::string run();
+    /// `like`: the `Config` of a container that it is to resemble in all that its image does not say.
+    std::string run(const Value& like = {});
 
   private:
     std::string post(const std::string& name);

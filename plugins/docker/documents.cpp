@@ -138,6 +138,36 @@ Value container_document(const Config& config, const Instance& instance,
     return document;
 }
 
+void take_configuration(Value& body, const Value& config, const InstanceSpec& spec) {
+    for (const auto* member :
+         {"Entrypoint", "Cmd", "WorkingDir", "User", "Volumes", "Healthcheck", "StopSignal", "Shell"}) {
+        if (const Value* found = config.find(member); found != nullptr && !found->is_null())
+            body.set(member, *found);
+    }
+    const auto merge = [&](const char* member) {
+        const auto* theirs = config[member].if_object();
+        if (theirs == nullptr) return;
+        Value merged = body[member].is_null() ? Value::object() : body[member];
+        for (const auto& [key, value] : *theirs) {
+            if (merged.find(key) == nullptr) merged.set(key, value);
+        }
+        body.set(member, std::move(merged));
+    };
+    merge("Labels");
+    merge("ExposedPorts");
+    Value environment = environment_array(spec.environment);
+    // Podman lists what it sets itself.
+    const std::string host_name = "HOSTNAME=" + config["Hostname"].string_or("");
+    if (const auto* theirs = config["Env"].if_array()) {
+        for (const auto& each : *theirs) {
+            const std::string text = each.string_or("");
+            if (text != host_name && !spec.environment.contains(text.substr(0, text.find('='))))
+                environment.push(text);
+        }
+    }
+    body.set("Env", std::move(environment));
+}
+
 Value update_document(const ResizeSpec& spec) {
     Value document = Value::object();
     set_limits(document, spec.cpus, spec.memory_mb);

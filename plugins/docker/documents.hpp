@@ -19,6 +19,10 @@ namespace minions::docker {
 Value container_document(const Config& config, const Instance& instance,
                          const std::map<std::string, std::string>& labels);
 
+/// Gives such a body what `config`, the `Config` of an inspected container, has from its image or its own
+/// create: what runs and how, labels, environment. What the body says already stays.
+void take_configuration(Value& body, const Value& config, const InstanceSpec& spec);
+
 /// Body of POST /containers/{id}/update.
 Value update_document(const ResizeSpec& spec);
 

@@ -206,9 +206,10 @@ Value::Array Engine::list(const Patience& patience, std::string_view what, std::
     throw Error(Code::internal, fmt::format("{}: the engine's answer cannot be read", what));
 }
 
-Incoming Engine::open(const Patience& patience, std::string_view method, std::string_view path) {
+Incoming Engine::open(const Patience& patience, std::string_view method, std::string_view path, Head head) {
     // What changes something may ask a registry before it answers.
-    const Patience limited = method == "GET" ? patience.at_most(api_timeout_) : patience;
+    const bool soon = method == "GET" && head == Head::promptly;
+    const Patience limited = soon ? patience.at_most(api_timeout_) : patience;
     try {
         http::Stream stream = client_.open(request_for(method, versioned(patience, path), {}),
                                            {limited.deadline, limited.cancel_fd});
@@ -221,9 +222,14 @@ Incoming Engine::open(const Patience& patience, std::string_view method, std::st
 
 Incoming Engine::upload(const Patience& patience, std::string_view method, std::string_view path,
                         int source) {
+    return upload(patience, method, path, body_from(source, patience));
+}
+
+Incoming Engine::upload(const Patience& patience, std::string_view method, std::string_view path,
+                        http::BodySource source) {
     http::Request request = request_for(method, versioned(patience, path), {});
     request.headers.emplace_back("Content-Type", "application/x-tar");
-    request.source = body_from(source, patience);
+    request.source = std::move(source);
     try {
         return Incoming(client_.open(request, {patience.deadline, patience.cancel_fd}));
     } catch (const Error& error) {

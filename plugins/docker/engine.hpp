@@ -87,8 +87,13 @@ class Engine {
 
     /// A request whose answer is read as it comes; the head is there when this returns, which for a GET takes
     /// no longer than other calls may: unavailable after that.
-    Incoming open(const Patience& patience, std::string_view method, std::string_view path);
-    /// As open(), with what `source` yields, until its end, as the request's body.
+    /// `whenever`: a GET that the engine may think about for as long as the patience lasts.
+    enum class Head { promptly, whenever };
+    Incoming open(const Patience& patience, std::string_view method, std::string_view path,
+                  Head head = Head::promptly);
+    /// As open(), with what `source` yields, until its end, as the request's body, and no limit of its own.
+    Incoming upload(const Patience& patience, std::string_view method, std::string_view path,
+                    http::BodySource source);
     Incoming upload(const Patience& patience, std::string_view method, std::string_view path, int source);
     /// POST that turns its connection into a stream, or the engine's refusal.
     std::variant<http::Hijacked, Reply> hijack(const Patience& patience, std::string_view path,

@@ -1,5 +1,6 @@
 #include "plugins/docker/runtime.hpp"
 
+#include "plugins/docker/copy.hpp"
 #include "plugins/docker/create.hpp"
 #include "plugins/docker/removal.hpp"
 
@@ -59,6 +60,31 @@ RuntimeState DockerRuntime::create(Context& ctx, const Instance& instance) {
     const std::string container = create.run();
     registry_.set_container(instance.id, container);
     return {1, Value::object({{"container", container}})};
+}
+
+RuntimeState DockerRuntime::copy(Context& ctx, const Instance& instance, const Instance& source) {
+    const Registry::Mutation mutation(registry_, instance);
+    const Registry::Mutation pausing(registry_, source);
+    const std::string from = container_of(Patience::of(ctx), source);
+    const Value document = inspected(Patience::of(ctx), from);
+    const bool running = facts_from_inspect(document).status == Status::running;
+    Copy files(engine_, ctx, host_.installation(), instance.id);
+    Instance made = instance;
+    try {
+        const auto importing = leftovers_.building(Patience::of(ctx));
+        made.spec.image = files.run(from, running);
+    } catch (...) {
+        // An engine that was abandoned in the middle may still finish the image.
+        if (!files.left_over().empty()) leftovers_.add({{image_kind, files.left_over()}});
+        watcher_.tidy_up();
+        throw;
+    }
+    Create create(engine_, ctx, config_, host_.installation(), made, [&](const Patience& patience) {
+        return find_container(engine_, patience, host_.installation(), instance.id);
+    });
+    const std::string container = create.run(document["Config"]);
+    registry_.set_container(instance.id, container);
+    return {1, Value::object({{"container", container}, {"image", copy_image(instance.id)}})};
 }
 
 InstanceFacts DockerRuntime::start(Context& ctx, const Instance& instance) {
@@ -137,6 +163,10 @@ void DockerRuntime::destroy(Context& ctx, const Instance& instance) {
     }
     registry_.forget(instance.id);
     ctx.journal().gone("container", instance.id);
+    const auto image = instance.state ? instance.state->data["image"].string_or("") : std::string();
+    if (image.empty()) return;
+    remove_built_image(engine_, Patience::of(ctx), host_.installation(), image);
+    ctx.journal().gone(image_kind, image);
 }
 
 InstanceFacts DockerRuntime::inspect(Context& ctx, const Instance& instance) {
@@ -149,6 +179,8 @@ void DockerRuntime::release(Context& ctx, const JournalRow& row) {
     const Patience patience = Patience::of(ctx);
     if (row.kind == "container") {
         remove_containers(engine_, patience, host_, row.key);
+    } else if (row.kind == pause_kind) {
+        end_pause(engine_, patience, host_.installation(), row.key);
     } else {
         remove_leftover(engine_, patience, host_.installation(), {row.kind, row.key});
     }

@@ -15,13 +15,15 @@ namespace minions::docker {
 /// Containers of a Docker Engine, or of Podman's compatible socket, as instances. Objects are ours by the
 /// labels of labels.hpp, never by name. Journal kinds: "container" (key: instance id), "image" (key: tag),
 /// and while a build runs "image-layer" and "build-container" (key: the engine's short id). State version 1:
-/// {"container": id}.
+/// {"container": id}, and of a copy "image", the name of its own image. A copy that is being made may have a
+/// row "copy-pause" (key: the source's container).
 class DockerRuntime : public Runtime,
                       public ExecFacet,
                       public LogsFacet,
                       public FilesFacet,
                       public ForwardFacet,
                       public BuildFacet,
+                      public CopyFacet,
                       public PauseFacet,
                       public ResizeFacet,
                       public StatsFacet {
@@ -49,6 +51,7 @@ class DockerRuntime : public Runtime,
     Fd forward(Context& ctx, const Instance& instance, int port) override;
     BuildResult build(Context& ctx, const BuildSpec& spec, Fd context, Fd log) override;
     void remove_image(Context& ctx, const std::string& image) override;
+    RuntimeState copy(Context& ctx, const Instance& instance, const Instance& source) override;
     InstanceFacts pause(Context& ctx, const Instance& instance) override;
     InstanceFacts resume(Context& ctx, const Instance& instance) override;
     InstanceFacts resize(Context& ctx, const Instance& instance, const ResizeSpec& spec) override;
