@@ -3,6 +3,7 @@
 #include "shim/output_file.hpp"
 #include "shim/records.hpp"
 
+#include <minions/base/failpoint.hpp>
 #include <minions/base/files.hpp>
 
 #include <fcntl.h>
@@ -86,6 +87,7 @@ class Supervisor {
             ::unlink((base_ + ".exit").c_str());
             children_ = watch_children();
             process_ = spawn(spawn_options());
+            MINIONS_FAILPOINT("shim.record.before");
             record();
             if (!tell({Report::Kind::running, record_, 0, {}})) fail(EPIPE, "the starter is gone");
             return true;

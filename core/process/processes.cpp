@@ -116,9 +116,10 @@ SupervisedProcess CallProcesses::start(const ProcessSpec& spec, std::vector<Fd> 
     call_.ctx.check();
     const ProcessHome home = this->home();
     const auto last = files.process();
-    if (files.locked() || (last && open_process(last->pid, last->start_time)))
+    if (last && open_process(last->pid, last->start_time))
         throw Error{Code::conflict, fmt::format("a process '{}' of this VM lives already", spec.role),
                     "end it first"};
+    if (files.locked()) end(files);  // nobody's: of a start that was cut off, or left behind
     MINIONS_FAILPOINT("process.intend.before");
     const std::int64_t row = intend(spec.role);
     try {
@@ -178,12 +179,20 @@ void CallProcesses::end(const RoleFiles& files) {
         }
         parts_.supervisor.ended(*record, files.end_of(*record).value_or(ProcessEnd{}));
     }
+    if (files.locked()) end_holders(files);
+    files.remove();
+}
+
+void CallProcesses::end_holders(const RoleFiles& files) {
+    for (const Fd& process : files.holders()) {
+        send_kill(process);
+        wait_gone(process, files.lock());
+    }
     if (files.locked())
         throw Error{Code::failed,
                     fmt::format("something that the process '{}' left behind still holds {}", files.role(),
                                 files.lock()),
                     fmt::format("fuser {} names it", files.lock())};
-    files.remove();
 }
 
 void CallProcesses::wait_gone(const Fd& process, std::string_view what) const {

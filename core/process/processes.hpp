@@ -42,6 +42,7 @@ class CallProcesses final : public Processes {
     std::int64_t intend(const std::string& role);
     void forget(const std::string& role);
     void end(const RoleFiles& files);
+    void end_holders(const RoleFiles& files);
     void wait_gone(const Fd& process, std::string_view what) const;
 
     ProcessParts& parts_;

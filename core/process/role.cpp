@@ -7,10 +7,12 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <system_error>
 
 namespace minions::core {
@@ -23,6 +25,25 @@ std::optional<std::string> read_if_there(const std::string& path) {
         if (error.code().value() == ENOENT) return std::nullopt;
         throw error_from_errno(error.code().value(), fmt::format("cannot read {}", path));
     }
+}
+
+/// Whether a process has this file open. False for one that is gone, or that may not be looked at.
+bool has_open(const std::filesystem::path& process, const struct stat& file) {
+    std::error_code error;
+    std::filesystem::directory_iterator each(process / "fd", error);
+    for (; !error && each != std::filesystem::directory_iterator(); each.increment(error)) {
+        struct stat open {};
+        if (::stat(each->path().c_str(), &open) == 0 && open.st_ino == file.st_ino &&
+            open.st_dev == file.st_dev)
+            return true;
+    }
+    return false;
+}
+
+/// The program that a process runs; empty where that cannot be known.
+std::filesystem::path program_of(const std::filesystem::path& process) {
+    std::error_code error;
+    return std::filesystem::read_symlink(process / "exe", error);
 }
 
 bool is_role(std::string_view role) {
@@ -81,6 +102,26 @@ bool RoleFiles::locked() const {
     if (::flock(file.get(), LOCK_EX | LOCK_NB) == 0) return false;
     if (errno == EWOULDBLOCK) return true;
     throw error_from_errno(errno, fmt::format("cannot lock {}", lock()));
+}
+
+std::vector<Fd> RoleFiles::holders() const {
+    std::vector<Fd> found;
+    struct stat file {};
+    if (::stat(lock().c_str(), &file) != 0) return found;
+    // What this daemon starts has its files open for an instant, and is the same program until then.
+    const std::filesystem::path own = program_of("/proc/self");
+    std::error_code error;
+    std::filesystem::directory_iterator each("/proc", error);
+    for (; !error && each != std::filesystem::directory_iterator(); each.increment(error)) {
+        const std::string name = each->path().filename();
+        pid_t pid = 0;
+        const auto [end, bad] = std::from_chars(name.data(), name.data() + name.size(), pid);
+        if (bad != std::errc() || end != name.data() + name.size()) continue;
+        Fd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0U)));
+        if (process && has_open(each->path(), file) && program_of(each->path()) != own)
+            found.push_back(std::move(process));
+    }
+    return found;
 }
 
 void RoleFiles::remove() const {

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace minions::core {
 
@@ -30,6 +31,10 @@ class RoleFiles {
     std::optional<ProcessEnd> end_of(const shim::ProcessRecord& process) const;
     /// Whether something holds the lock: a shim, or a process whose shim is gone.
     bool locked() const;
+    /// pidfds of the processes that have the lock's file open, wherever they come from: of a process whose
+    /// shim was killed before it could record it, or of what such a one left behind. Looks at every process
+    /// of this host.
+    std::vector<Fd> holders() const;
     /// Removes all of them but the outputs.
     void remove() const;
 

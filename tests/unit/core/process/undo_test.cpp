@@ -2,6 +2,10 @@
 #include "tests/unit/core/process/support.hpp"
 
 #include <minions/base/failpoint.hpp>
+#include <minions/base/spawn.hpp>
+
+#include <fcntl.h>
+#include <sys/file.h>
 
 using namespace minions;
 using namespace minions::core;
@@ -51,6 +55,42 @@ TEST_CASE("a start that fails at any step leaves nothing") {
         CHECK(services.rows().empty());
         CHECK(std::filesystem::is_empty(services.home()));
         CHECK(end_of(services.run("exit 0"))->exit_code == 0);
+    }
+}
+
+TEST_CASE("a process whose shim is killed before it could record it is ended") {
+    Services services;
+    FdPair said = make_pipe();
+    auto spec = Services::spec("exec sleep 1000");
+    spec.env["MINIONS_FAILPOINTS"] = "shim.record.before=abort";
+    std::vector<Fd> pass;
+    pass.push_back(std::move(said.second));
+    const Error error = error_of([&] { services.call().processes().start(spec, std::move(pass)); });
+    CHECK(error.code() == Code::unavailable);
+    CHECK(read_file(said.first.get(), 1).empty());  // its end of the pipe is closed
+    CHECK(services.rows().empty());
+    CHECK(std::filesystem::is_empty(services.home()));
+}
+
+TEST_CASE("a lock that no record explains is nobody's: whoever holds it is ended") {
+    for (const bool start : {true, false}) {
+        Services services;
+        services.call().processes().home();
+        const std::string path = services.home() / "vmm.lock";
+        SpawnOptions holder;
+        holder.argv = {"sleep", "1000"};
+        Fd lock(::open(path.c_str(), O_RDONLY | O_CREAT | O_CLOEXEC, 0600));
+        REQUIRE(::flock(lock.get(), LOCK_EX) == 0);
+        holder.fds.emplace_back(3, std::move(lock));
+        auto process = spawn(std::move(holder));
+        if (start) {
+            CHECK(end_of(services.run("exit 0"))->exit_code == 0);
+        } else {
+            services.call().processes().kill("vmm");
+            CHECK(std::filesystem::is_empty(services.home()));
+        }
+        REQUIRE(process.wait(deadline_in(std::chrono::seconds(20))));
+        CHECK(process.wait()->signal == SIGKILL);
     }
 }
 
