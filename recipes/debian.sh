@@ -20,16 +20,9 @@ progress "unpacking the kernel"
 unpack_kernel
 
 progress "installing $suite"
-arguments=(--variant=minbase --include="$wanted${include:+,$include}" "$suite" "$root")
-source_uri=$mirror
-[[ -n $source_uri || ! -f $work/apt/sources.list ]] ||
-    source_uri=$(sed -n "s/^deb \(\[.*\] \)\?\([^ ]*\) $suite .*/\2/p" "$work/apt/sources.list" | head -n 1)
-[[ -z $source_uri ]] || arguments+=("$source_uri")
-if [[ ! -e /usr/share/debootstrap/scripts/$suite ]]; then # a suite younger than this debootstrap
-    if is_ubuntu; then arguments+=("${source_uri:-}" gutsy); else arguments+=("${source_uri:-}" sid); fi
-fi
+debootstrap_arguments "$root" "$wanted${include:+,$include}"
 # A mount namespace of its own: whatever debootstrap mounts goes with it, also when it fails.
-unshare --mount -- debootstrap "${keyring_arguments[@]}" --force-check-gpg "${arguments[@]}" 2>&1 |
+unshare --mount -- debootstrap "${arguments[@]}" 2>&1 |
     while read -r line; do
         echo "$line" >>"$work/debootstrap"
         case $line in

@@ -70,13 +70,8 @@ parse_options() {
     else
         : "${kernel_package:=linux-image-cloud-amd64}"
     fi
-    keyring_arguments=()
-    ubuntu_keyring=/usr/share/keyrings/ubuntu-archive-keyring.gpg
     if is_ubuntu && [[ -z $package_dir && ! -e $ubuntu_keyring ]]; then
-        fail "the keys of Ubuntu's archive are missing: install the package ubuntu-keyring"
-    elif is_ubuntu; then
-        # shellcheck disable=SC2034  # debian.sh hands it to debootstrap
-        keyring_arguments=(--keyring="$ubuntu_keyring")
+        fail "the keys of Ubuntu's archive are missing: put $ubuntu_keyring there, of Ubuntu's package ubuntu-keyring"
     fi
     [[ -z $package_dir ]] || package_dir=$(realpath -e "$package_dir")
 
@@ -96,9 +91,27 @@ clean() {
     [[ $1 == 0 ]] || rm -f "$output"/{disk.raw,kernel,initramfs,manifest.json}
 }
 
+debootstrap_scripts=/usr/share/debootstrap/scripts
+ubuntu_keyring=/usr/share/keyrings/ubuntu-archive-keyring.gpg
+
+# By the archive's name, or by the suite's: debootstrap has Ubuntu's scripts as links to one of them, and those that
+# follow are younger than that of Debian 12.
 is_ubuntu() {
-    [[ $mirror == *ubuntu* ]] ||
-        [[ $(readlink -f "/usr/share/debootstrap/scripts/$suite") == */gutsy ]]
+    [[ $mirror == *ubuntu* || $suite =~ ^(noble|oracular|plucky|questing|resolute)$ ]] ||
+        [[ $(readlink -f "$debootstrap_scripts/$suite") == */gutsy ]]
+}
+
+# debootstrap_arguments ROOT PACKAGES: sets `arguments` to what debootstrap makes that root of the suite with.
+debootstrap_arguments() {
+    local uri=$mirror
+    [[ -n $uri ]] ||
+        uri=$(sed -n "s/^deb \(\[.*\] \)\?\([^ ]*\) $suite .*/\2/p" "$work/apt/sources.list" | head -n 1)
+    arguments=(--variant=minbase --force-check-gpg --include="$2")
+    if is_ubuntu; then arguments+=(--keyring="$ubuntu_keyring" "--components=main,universe"); fi
+    arguments+=("$suite" "$1" "$uri")
+    if [[ ! -e $debootstrap_scripts/$suite ]]; then # a suite younger than this debootstrap
+        if is_ubuntu; then arguments+=(gutsy); else arguments+=(sid); fi
+    fi
 }
 
 # Runs itself with root's rights over its own files only, where it has none: a file then is root's in the image.
@@ -220,7 +233,7 @@ unpack_kernel() {
 # disk that none of them can drive shows itself when the guest starts.
 guest_modules=(
     virtio_pci virtio_mmio virtio_blk ext4 crc32c_generic virtio_console vmw_vsock_virtio_transport virtio_net
-    virtio-rng virtio_balloon button evdev
+    virtio-rng virtio_balloon virtio_mem button evdev
     pvpanic-mmio pvpanic-pci
 )
 
@@ -263,7 +276,7 @@ make_initramfs() {
     (cd "$initramfs" && find . -mindepth 1 | sort | cpio --quiet -o -H newc -R 0:0 --reproducible) >"$output/initramfs"
 }
 
-# make_disk DIR: an ext4 file system that holds what is there, and can grow to 2 TiB while it is mounted.
+# make_disk DIR: an ext4 file system that holds what is there, and can grow while it is mounted.
 make_disk() {
     need mke2fs e2fsprogs
     local needed used entries
@@ -273,8 +286,9 @@ make_disk() {
     : "${size_mb:=$needed}"
     ((size_mb > used)) || fail "--size-mb: $size_mb MiB do not hold the files' $used MiB"
     truncate -s "${size_mb}M" "$output/disk.raw"
-    # Growing takes larger transactions than the journal of a small disk would hold.
-    mke2fs -q -F -t ext4 -b 4096 -m 1 -J size=16 -L root -E resize=536870912,root_owner=0:0,lazy_itable_init=1 -d "$1" \
+    # Growing takes larger transactions than the journal of a small disk would hold. It also reads and writes all that is
+    # reserved for it, so that is for 64 GiB: further on the kernel takes up another layout (meta_bg) by itself.
+    mke2fs -q -F -t ext4 -b 4096 -m 1 -J size=16 -L root -E resize=16777216,root_owner=0:0,lazy_itable_init=1 -d "$1" \
         "$output/disk.raw"
 }
 

@@ -47,6 +47,9 @@ void set_interface_up(const char* name);
 void grow_root();
 /// Brings CPUs online that were plugged in: Linux leaves them off. Those that resist stay off.
 void use_all_cpus();
+/// Does so again whenever one is plugged, for as long as the descriptor is open: the kernel has it some time
+/// after the VMM gave it. Empty where the kernel does not tell.
+Fd watch_for_cpus(Loop& loop);
 /// Asks the running init to end the machine.
 void ask_init(bool reboot);
 

@@ -37,6 +37,7 @@ int serve(const std::string& connect) {
     machine.software = MINIONS_VERSION;
     std::optional<Init> init;
     if (is_init) init.emplace(loop, machine);
+    const minions::Fd cpus = watch_for_cpus(loop);
     Dialler dialler(loop, machine, parse_address(connect));
     dialler.dial();
     loop.run();

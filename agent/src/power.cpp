@@ -5,7 +5,10 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/netlink.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
@@ -54,6 +57,29 @@ void use_all_cpus() {
         if (::read(online.get(), &present, 1) == 1 && present == '0')
             static_cast<void>(!::pwrite(online.get(), "1", 1, 0));
     }
+}
+
+Fd watch_for_cpus(Loop& loop) {
+    Fd socket(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT));
+    sockaddr_nl kernel{};
+    kernel.nl_family = AF_NETLINK;
+    kernel.nl_groups = 1;
+    if (!socket || ::bind(socket.get(), reinterpret_cast<const sockaddr*>(&kernel), sizeof kernel) != 0)
+        return {};
+    loop.watch(socket.get(), EPOLLIN, [fd = socket.get()](std::uint32_t) {
+        bool plugged = false;
+        char event[4096];
+        for (;;) {
+            const ssize_t got = ::recv(fd, event, sizeof event, 0);
+            if (got < 0 && errno != ENOBUFS) break;
+            // After more than the socket holds, any of them may have been one.
+            plugged = plugged || got < 0 ||
+                      std::string_view(event, static_cast<std::size_t>(got))
+                          .starts_with("add@/devices/system/cpu/");
+        }
+        if (plugged) use_all_cpus();
+    });
+    return socket;
 }
 
 void ask_init(bool reboot) {

@@ -180,12 +180,12 @@ void make_file_system(OperationContext& context, const fs::path& tree, const Tre
     if (::ftruncate(made.get(), static_cast<off_t>(mebibytes * mib)) != 0)
         throw error_from_errno(errno, "cannot make the disk");
     SpawnOptions options;
-    // Room for the descriptors of 2 TiB: it can grow while it is mounted.
+    // Room for the descriptors of 64 GiB: growing reads and writes all of it, and goes on beyond (meta_bg).
     options.argv = {"mke2fs",  "-q",   "-F",   "-t",
                     "ext4",    "-b",   "4096", "-m",
                     "1",       "-J",
                     "size=16",  // growing takes larger transactions than a small disk's journal holds
-                    "-L",      "root", "-E",   "resize=536870912,lazy_itable_init=1",
+                    "-L",      "root", "-E",   "resize=16777216,lazy_itable_init=1",
                     "-d",      tree,   disk};
     run_program(context, std::move(options), "e2fsprogs");
 }

@@ -98,8 +98,6 @@ void flush(const std::string& path) {
 }  // namespace
 
 CloudHypervisor::CloudHypervisor(const Config& config) : config_(config) {
-    if (config.kvm != "auto" && config.kvm != "yes" && config.kvm != "no")
-        throw Error{Code::invalid, "runtimes.cloudhv.kvm must be auto, yes or no"};
     if (config.log_level != "warn" && config.log_level != "info" && config.log_level != "debug")
         throw Error{Code::invalid, "runtimes.cloudhv.log_level must be warn, info or debug"};
 }
@@ -124,12 +122,9 @@ Health CloudHypervisor::health(Context& ctx) {
     health.version = version->text;
     health.reason = why_too_old(*version);
     if (!health.reason.empty()) return health;
-    if (config_.kvm == "no") {
-        health.reason = "runtimes.cloudhv.kvm is no, and Cloud Hypervisor cannot do without";
-    } else if (config_.kvm == "auto") {
-        health.reason = vmkit::kvm_state().reason;
-    }
-    health.healthy = health.reason.empty();
+    const auto kvm = vmkit::kvm_state(config_.vm.kvm, "cloudhv");
+    health.healthy = kvm.usable;
+    if (!kvm.usable) health.reason = "Cloud Hypervisor cannot do without KVM: " + kvm.reason;
     return health;
 }
 
@@ -171,7 +166,7 @@ void CloudHypervisor::boot(Context& ctx, const Machine& machine) {
     try {
         if (machine.saved) return go_on_from(ctx, machine, *machine.saved);
         const Api vmm = api(machine);
-        vmm.expect(ctx, "Cloud Hypervisor refuses the VM", create_request(machine, config_.room));
+        vmm.expect(ctx, "Cloud Hypervisor refuses the VM", create_request(machine));
         vmm.expect_long(ctx, "Cloud Hypervisor cannot boot the VM", boot_request());
     } catch (const Error& error) {
         if (error.code() != Code::unavailable) throw;

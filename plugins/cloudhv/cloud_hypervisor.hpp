@@ -19,10 +19,8 @@ namespace minions::cloudhv {
 struct Config {
     vmkit::VmConfig vm;
     std::string binary = "cloud-hypervisor";
-    std::string kvm = "auto";
     std::string log_level = "warn";
     int api_timeout_seconds = 30;
-    int room = 4;
 
     template <class Self, class Visit>
     static void fields(Self& self, Visit&& visit) {
@@ -31,21 +29,12 @@ struct Config {
               Field{.max_size = 4096,
                     .doc = "Cloud Hypervisor's program, v50.1 or later: a path, or looked up in PATH and "
                            "/usr/local/bin"});
-        visit("kvm", self.kvm,
-              Field{.max_size = 4,
-                    .doc = "whether KVM can be used; auto: where /dev/kvm opens and the CPU has vmx or svm; "
-                           "yes: do not look; no: never"});
         visit("log_level", self.log_level,
               Field{.max_size = 5,
                     .doc = "what the VMM writes to vmm.err in the instance's directory: warn, info or "
                            "debug"});
         visit("api_timeout_seconds", self.api_timeout_seconds,
               Field{.min = 1, .max = 600, .doc = "how long a VMM may take to answer"});
-        visit("room", self.room,
-              Field{.min = 1,
-                    .max = 64,
-                    .doc = "how many times the CPUs and the memory of its start a VM may come to have by "
-                           "resizing it while it runs"});
     }
 };
 

@@ -13,22 +13,21 @@ namespace {
 
 constexpr std::int64_t mib = std::int64_t{1} << 20U;
 constexpr std::int64_t gib = std::int64_t{1} << 30U;
-/// With more of them a guest needs x2APIC, which not every kernel has.
-constexpr int most_cpus = 254;
 constexpr std::int64_t first_guest_cid = 3;
 /// Plugged memory is of use to a guest only once it is online, which Debian's kernels leave to others.
 constexpr const char* online_at_once = " memhp_default_state=online";
 
 ApiRequest put(std::string path, Value body = {}) { return {"PUT", std::move(path), std::move(body)}; }
 
-Value cpus_of(const Machine& machine, int room) {
-    return Value::object({{"boot_vcpus", machine.cpus},
-                          {"max_vcpus", std::max(machine.cpus, std::min(machine.cpus * room, most_cpus))}});
+Value cpus_of(const Machine& machine) {
+    return Value::object(
+        {{"boot_vcpus", machine.cpus}, {"max_vcpus", std::max(machine.cpus, machine.most_cpus)}});
 }
 
-Value memory_of(const Machine& machine, int room) {
+Value memory_of(const Machine& machine) {
     Value memory = Value::object({{"size", machine.memory_mb * mib}});
-    const std::int64_t more_mb = machine.memory_mb * (room - 1) / memory_step_mb * memory_step_mb;
+    const std::int64_t more_mb =
+        (machine.most_memory_mb - machine.memory_mb) / memory_step_mb * memory_step_mb;
     if (more_mb > 0) memory.set("hotplug_method", "Acpi").set("hotplug_size", more_mb * mib);
     return memory;
 }
@@ -61,13 +60,13 @@ std::string vsock_path(const Machine& machine) {
     return machine.run_directory + "/" + std::string(vsock_name);
 }
 
-ApiRequest create_request(const Machine& machine, int room) {
+ApiRequest create_request(const Machine& machine) {
     Value payload = Value::object({{"kernel", machine.kernel}});
     if (!machine.initramfs.empty()) payload.set("initramfs", machine.initramfs);
     payload.set("cmdline", machine.command_line + online_at_once);
     Value body = Value::object({{"payload", std::move(payload)},
-                                {"cpus", cpus_of(machine, room)},
-                                {"memory", memory_of(machine, room)},
+                                {"cpus", cpus_of(machine)},
+                                {"memory", memory_of(machine)},
                                 {"disks", Value::array({disk_of(machine.disk)})},
                                 {"rng", Value::object({{"src", "/dev/urandom"}})},
                                 {"serial", Value::object({{"mode", "Tty"}})},

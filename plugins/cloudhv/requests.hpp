@@ -25,9 +25,8 @@ struct ApiRequest {
     Value body;        ///< null for none
 };
 
-/// The machine, to be booted by boot_request(). `room`: how many times its CPUs and its memory it may come to
-/// have while it runs.
-ApiRequest create_request(const vmkit::Machine& machine, int room);
+/// The machine, to be booted by boot_request().
+ApiRequest create_request(const vmkit::Machine& machine);
 ApiRequest boot_request();
 ApiRequest info_request();
 ApiRequest pause_request();

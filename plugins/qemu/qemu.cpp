@@ -1,5 +1,6 @@
 #include "plugins/qemu/qemu.hpp"
 
+#include "plugins/qemu/hotplug.hpp"
 #include "plugins/qemu/qmp.hpp"
 #include "plugins/vmkit/contexts.hpp"
 #include "plugins/vmkit/disks.hpp"
@@ -18,6 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 namespace minions::qemu {
@@ -29,6 +31,12 @@ namespace {
 
 constexpr const char* vhost_vsock = "/dev/vhost-vsock";
 constexpr const char* memory_file = "/memory";
+/// Not as many as there are CPUs, as QEMU would have it: that number changes, and a snapshot's devices must
+/// not.
+constexpr int disk_queues = 4;
+/// How long a resize that failed may take to be undone, and the guest to move.
+constexpr milliseconds undo_timeout = std::chrono::seconds(20);
+constexpr milliseconds undo_patience = std::chrono::seconds(5);
 
 std::string monitor_of(const Machine& machine) { return machine.run_directory + "/qmp"; }
 std::string port_of(const Machine& machine) { return machine.run_directory + "/agent"; }
@@ -64,19 +72,81 @@ void wait_for_migration(Qmp& qmp, const char* failure) {
     });
 }
 
+/// What the kernel of a guest that can get more memory is to do: it makes use of that at once, in such a way
+/// that it can be given back; and it keeps nothing back for devices that reach only the first 4 GiB, which
+/// there are none of.
+constexpr const char* more_memory_parameters =
+    " memhp_default_state=online memory_hotplug.online_policy=auto-movable swiotlb=noforce";
+
+void add_size(std::vector<std::string>& argv, const Machine& machine) {
+    const auto add = [&](std::initializer_list<std::string> words) { argv.insert(argv.end(), words); };
+    const std::int64_t more = more_memory_mb(machine);
+    const std::int64_t at_start = machine.start_memory_mb > 0 ? machine.start_memory_mb : machine.memory_mb;
+    // Present are always the first of the CPUs: a machine that goes on from a snapshot has the same ones.
+    add({"-smp", fmt::format("{},maxcpus={}", machine.cpus, std::max(machine.cpus, machine.most_cpus))});
+    if (more == 0) return add({"-m", fmt::format("{}M", at_start)});
+    add({"-m", fmt::format("{}M,maxmem={}M", at_start, at_start + more)});
+    add({"-object", fmt::format("memory-backend-ram,id=more,size={}M,reserve=off", more)});
+    // How much of it there is, a snapshot's memory says.
+    add({"-device",
+         fmt::format("virtio-mem-pci,id={},memdev=more,block-size={}M", more_memory, memory_step_mb)});
+}
+
+[[noreturn]] void refuse(const char* field, const std::string& reason) {
+    throw Error{Code::invalid,
+                fmt::format("field '{}' of a running VM cannot be changed so: {}", field, reason),
+                "stop it, resize it, and start it again"};
+}
+
+/// Refuses what no guest can do, before anything is changed.
+void check_size(const Machine& machine, const ResizeSpec& spec) {
+    const int most_cpus = std::max(machine.cpus, machine.most_cpus);
+    if (spec.cpus && *spec.cpus > most_cpus)
+        refuse("cpus", fmt::format("it was started with room for {}", most_cpus));
+    if (!spec.memory_mb || *spec.memory_mb == machine.memory_mb) return;
+    const std::int64_t at_start = machine.start_memory_mb;
+    const std::int64_t more = more_memory_mb(machine);
+    if (more == 0) refuse("memory_mb", "it was started without room for more");
+    if (*spec.memory_mb < at_start)
+        refuse("memory_mb", fmt::format("it was started with {} and cannot have less", at_start));
+    if (*spec.memory_mb > at_start + more)
+        refuse("memory_mb", fmt::format("it was started with room for {}", at_start + more));
+    if ((*spec.memory_mb - at_start) % memory_step_mb != 0)
+        refuse("memory_mb", fmt::format("it changes from {} in steps of {}", at_start, memory_step_mb));
+}
+
+void grow_disk(Qmp& qmp, std::int64_t disk_gb) {
+    const auto bytes = static_cast<std::int64_t>(static_cast<std::uint64_t>(disk_gb) * vmkit::gib);
+    qmp.run("block_resize", Value::object({{"device", "root"}, {"size", bytes}}));
+}
+
+/// Gives the machine the size back that it had before a resize that failed. Returns what the error has to
+/// tell of it: nothing if that is done.
+std::string undo_resize(const Machine& machine, const ResizeSpec& spec) {
+    const vmkit::Alone limit(undo_timeout);
+    try {
+        Qmp qmp(limit, monitor_of(machine));
+        if (spec.memory_mb && more_memory_mb(machine) > 0)
+            change_more_memory(qmp, machine.memory_mb - machine.start_memory_mb, undo_patience);
+        if (spec.cpus) change_cpus(qmp, machine.cpus, undo_patience);
+        return "";
+    } catch (const Error&) {
+    }
+    try {
+        Qmp qmp(limit, monitor_of(machine));
+        return fmt::format("; the VM has {} CPUs and {} MiB now", count_cpus(qmp),
+                           machine.start_memory_mb + count_more_memory_mb(qmp));
+    } catch (const Error&) {  // it has ended
+        return "";
+    }
+}
+
 }  // namespace
 
-Qemu::Qemu(const Config& config) : config_(config), program_(vmkit::find_program(config.binary)) {
-    if (config.kvm != "auto" && config.kvm != "yes" && config.kvm != "no")
-        throw Error{Code::invalid, "runtimes.qemu.kvm must be auto, yes or no"};
-}
+Qemu::Qemu(const Config& config, milliseconds patience)
+    : config_(config), patience_(patience), program_(vmkit::find_program(config.binary)) {}
 
-std::string Qemu::why_emulated() const {
-    if (config_.kvm == "yes") return "";
-    if (config_.kvm == "no") return "runtimes.qemu.kvm is no";
-    const auto state = vmkit::kvm_state();
-    return state.usable ? "" : state.reason;
-}
+std::string Qemu::why_emulated() const { return vmkit::kvm_state(config_.vm.kvm, "qemu").reason; }
 
 Health Qemu::health(Context& ctx) {
     Health health;
@@ -117,8 +187,9 @@ ProcessSpec Qemu::process(const Machine& machine) const {
     add({program_, "-nodefaults", "-no-user-config", "-display", "none", "-name", "guest=" + machine.name});
     add({"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"});
     add({"-machine", emulated ? "q35,accel=tcg" : "q35,accel=kvm", "-cpu", emulated ? "max" : "host"});
-    add({"-smp", std::to_string(machine.cpus), "-m", fmt::format("{}M", machine.memory_mb)});
-    add({"-kernel", machine.kernel, "-append", machine.command_line});
+    add_size(argv, machine);
+    add({"-kernel", machine.kernel, "-append",
+         machine.command_line + (more_memory_mb(machine) > 0 ? more_memory_parameters : "")});
     if (!machine.initramfs.empty()) add({"-initrd", machine.initramfs});
     // Standard output is the serial console.
     add({"-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"});
@@ -127,7 +198,7 @@ ProcessSpec Qemu::process(const Machine& machine) const {
     add({"-drive",
          fmt::format("if=none,id=root,file={},format={},discard=unmap", quoted(machine.disk.path),
                      word_of(machine.disk.format)),
-         "-device", "virtio-blk-pci,drive=root"});
+         "-device", fmt::format("virtio-blk-pci,drive=root,num-queues={}", disk_queues)});
     add({"-device", "virtio-rng-pci"});
     if (machine.host_vsock) {
         add({"-device",
@@ -208,17 +279,19 @@ void Qemu::press_power_button(Context& ctx, const Machine& machine) {
 }
 
 void Qemu::resize(Context& ctx, const Machine& machine, const ResizeSpec& spec) {
-    const auto refuse = [](const char* field) {
-        throw Error{Code::invalid, fmt::format("field '{}' of a running VM cannot be changed by QEMU", field),
-                    "stop it, resize it, and start it again"};
-    };
-    if (spec.cpus && *spec.cpus != machine.cpus) refuse("cpus");
-    if (spec.memory_mb && *spec.memory_mb != machine.memory_mb) refuse("memory_mb");
-    if (!spec.disk_gb) return;
-    Qmp(ctx, monitor_of(machine))
-        .run("block_resize",
-             Value::object(
-                 {{"device", "root"}, {"size", static_cast<std::int64_t>(*spec.disk_gb * vmkit::gib)}}));
+    check_size(machine, spec);
+    try {
+        Qmp qmp(ctx, monitor_of(machine));
+        if (spec.cpus) check_cpus(qmp, *spec.cpus);
+        if (spec.memory_mb && more_memory_mb(machine) > 0)
+            change_more_memory(qmp, *spec.memory_mb - machine.start_memory_mb, patience_);
+        if (spec.cpus) change_cpus(qmp, *spec.cpus, patience_);
+        if (spec.disk_gb) grow_disk(qmp, *spec.disk_gb);
+    } catch (...) {
+        const Error failure = current_error();
+        throw Error{failure.code(), failure.message() + undo_resize(machine, spec), failure.hint(),
+                    failure.retryable()};
+    }
 }
 
 void Qemu::save(Context& ctx, const Machine& machine, const std::string& directory) {
@@ -226,6 +299,11 @@ void Qemu::save(Context& ctx, const Machine& machine, const std::string& directo
                            O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
     if (!memory) throw error_from_errno(errno, "cannot write the memory");
     Qmp qmp(ctx, monitor_of(machine));
+    if (const int cpus = count_cpus(qmp); cpus != machine.cpus)
+        throw Error{Code::conflict,
+                    fmt::format("VM '{}' has {} CPUs and not {}, after a resize that failed", machine.name,
+                                cpus, machine.cpus),
+                    fmt::format("resize it to cpus {}, or stop and start it, first", machine.cpus)};
     tell_of_migration(qmp);
     // Nothing else wants the disk or the network meanwhile.
     qmp.run("migrate-set-parameters", Value::object({{"max-bandwidth", std::int64_t{1} << 40U}}));

@@ -12,19 +12,12 @@ namespace minions::qemu {
 struct Config {
     vmkit::VmConfig vm;
     std::string binary = "qemu-system-x86_64";
-    std::string kvm = "auto";
 
     template <class Self, class Visit>
     static void fields(Self& self, Visit&& visit) {
         vmkit::VmConfig::fields(self.vm, visit);
         visit("binary", self.binary,
               Field{.max_size = 4096, .doc = "QEMU's program: a path, or looked up in PATH"});
-        visit(
-            "kvm", self.kvm,
-            Field{
-                .max_size = 4,
-                .doc =
-                    "yes: use KVM; no: emulate; auto: KVM where /dev/kvm opens and the CPU has vmx or svm"});
     }
 };
 
@@ -32,7 +25,8 @@ struct Config {
 /// and `agent` for the virtio-serial port, both listened on before QEMU starts and handed to it.
 class Qemu final : public vmkit::Vmm {
   public:
-    explicit Qemu(const Config& config);
+    /// `patience`: how long a guest may do nothing about CPUs or memory that it gets or is to give back.
+    explicit Qemu(const Config& config, milliseconds patience = std::chrono::seconds(30));
 
     Health health(Context& ctx) override;
     bool offers_host_vsock() const override;
@@ -53,6 +47,7 @@ class Qemu final : public vmkit::Vmm {
     std::string why_emulated() const;
 
     Config config_;
+    milliseconds patience_;
     std::string program_;  ///< absolute; empty if it is not here
     vmkit::VersionOutput version_;
 };

@@ -8,6 +8,7 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -61,7 +62,7 @@ void Qmp::send(const std::string& text, int pass) {
     }
 }
 
-Value Qmp::receive() {
+std::optional<Value> Qmp::receive(SteadyTime until) {
     for (;;) {
         const auto end = unread_.find('\n');
         if (end != std::string::npos) {
@@ -77,7 +78,8 @@ Value Qmp::receive() {
             unread_.append(buffer.data(), static_cast<std::size_t>(got));
         } else if (got < 0 && errno == EAGAIN) {
             pollfd fds[] = {{socket_.get(), POLLIN, 0}, {ctx_.cancel_fd(), POLLIN, 0}};
-            poll_until(fds, 2, ctx_.deadline());
+            const bool over = poll_until(fds, 2, std::min(ctx_.deadline(), until)) == 0;
+            if (over && until < ctx_.deadline()) return std::nullopt;
         } else if (got == 0 || errno != EINTR) {
             gone();
         }
@@ -87,7 +89,7 @@ Value Qmp::receive() {
 Value Qmp::run(const char* command, Value arguments, int pass) {
     send(to_json(Value::object({{"execute", command}, {"arguments", std::move(arguments)}})) + "\n", pass);
     for (;;) {
-        Value reply = receive();
+        Value reply = *receive();
         if (const Value* result = reply.find("return")) return *result;
         if (const Value* error = reply.find("error"))
             throw Error{Code::failed, fmt::format("QEMU refuses '{}': {}", command,
@@ -96,13 +98,16 @@ Value Qmp::run(const char* command, Value arguments, int pass) {
     }
 }
 
-void Qmp::wait_for(const std::function<bool(const Value& event)>& wanted) {
-    for (std::size_t seen = 0;; ++seen) {
-        while (seen >= events_.size()) {
-            Value next = receive();
-            if (next.find("event") != nullptr) events_.push_back(std::move(next));
+bool Qmp::wait_for(const std::function<bool(const Value& event)>& wanted, SteadyTime until) {
+    for (;;) {
+        while (events_.empty()) {
+            std::optional<Value> next = receive(until);
+            if (!next) return false;
+            if (next->find("event") != nullptr) events_.push_back(std::move(*next));
         }
-        if (wanted(events_[seen])) return;
+        const Value event = std::move(events_.front());
+        events_.pop_front();
+        if (wanted(event)) return true;
     }
 }
 

@@ -4,7 +4,9 @@
 #include <minions/context.hpp>
 #include <minions/value.hpp>
 
+#include <deque>
 #include <functional>
+#include <optional>
 #include <string>
 
 namespace minions::qemu {
@@ -20,18 +22,20 @@ class Qmp {
     /// along with it.
     Value run(const char* command, Value arguments = Value::object(), int pass = -1);
 
-    /// Waits for an event for which `wanted` says true. Also looks at those that came while a command ran.
-    void wait_for(const std::function<bool(const Value& event)>& wanted);
+    /// Waits for an event for which `wanted` says true, or until the time comes: then false. Looks at each
+    /// event once, also at those that came while a command ran.
+    bool wait_for(const std::function<bool(const Value& event)>& wanted,
+                  SteadyTime until = SteadyTime::max());
 
   private:
     void send(const std::string& text, int pass);
-    /// The next document. Throws unavailable when QEMU has gone.
-    Value receive();
+    /// The next document; none if the time comes first. Throws unavailable when QEMU has gone.
+    std::optional<Value> receive(SteadyTime until = SteadyTime::max());
 
     const Context& ctx_;
     Fd socket_;
     std::string unread_;
-    std::vector<Value> events_;
+    std::deque<Value> events_;
 };
 
 }  // namespace minions::qemu

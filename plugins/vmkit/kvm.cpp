@@ -32,6 +32,12 @@ bool has_virtualisation(const std::string& cpuinfo) {
 
 KvmState kvm_state() { return kvm_state("/dev/kvm", "/proc/cpuinfo"); }
 
+KvmState kvm_state(UseKvm use, std::string_view runtime) {
+    if (use == UseKvm::yes) return {true, ""};
+    if (use == UseKvm::no) return {false, fmt::format("runtimes.{}.kvm is no", runtime)};
+    return kvm_state();
+}
+
 KvmState kvm_state(const std::string& device, const std::string& cpuinfo) {
     const Fd kvm(::open(device.c_str(), O_RDWR | O_CLOEXEC));
     if (!kvm && errno == ENOENT)

@@ -43,6 +43,8 @@ VersionOutput::Answer VersionOutput::ask(const Context& ctx, const std::string& 
     limits.deadline = std::min(ctx.deadline(), deadline_in(version_timeout));
     limits.cancel_fd = ctx.cancel_fd();
     const RunResult result = run(std::move(options), limits);
+    if (result.end != RunEnd::exited)
+        return {"", fmt::format("'{} --version' does not answer in time", program)};
     if (!result.success() || result.out.empty())
         return {"", fmt::format("'{} --version' fails: {}", program, result.err.substr(0, 200))};
     const auto known = known_.lock();

@@ -7,7 +7,13 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 namespace minions::vmkit {
+
+namespace {
+constexpr milliseconds undo_timeout = std::chrono::seconds(30);
+}
 
 ExecEnd VmRuntime::exec(Context& ctx, const Instance& instance, const ExecSpec& spec, ExecStreams streams) {
     const auto life = need(instance);
@@ -67,6 +73,18 @@ InstanceFacts VmRuntime::remember_paused(Context& ctx, const Instance& instance,
     return now;
 }
 
+void VmRuntime::undo_resize(Context& ctx, Life& life, const ResizeSpec& former) {
+    if (!former.cpus && !former.memory_mb) return;
+    try {
+        Alone limit(undo_timeout);
+        vmm_->resize(limit, life.machine, former);
+        if (former.cpus) life.machine.cpus = *former.cpus;
+        if (former.memory_mb) life.machine.memory_mb = *former.memory_mb;
+    } catch (const std::exception& error) {
+        ctx.log(LogLevel::warning, fmt::format("a resize could not be undone: {}", error.what()));
+    }
+}
+
 InstanceFacts VmRuntime::resize(Context& ctx, const Instance& instance, const ResizeSpec& spec) {
     VmState state = state_of(instance);
     if (spec.disk_gb && static_cast<std::uint64_t>(*spec.disk_gb) * gib < disk_bytes(state.disk))
@@ -79,9 +97,17 @@ InstanceFacts VmRuntime::resize(Context& ctx, const Instance& instance, const Re
     }
     Bounded alive(ctx, life->over.fd());
     vmm_->resize(alive, life->machine, spec);
-    use_all(alive, *life, instance.name);
-    if (spec.cpus) state.cpus = *spec.cpus;
-    if (spec.memory_mb) state.memory_mb = *spec.memory_mb;
+    ResizeSpec former;  // a disk cannot become smaller again
+    if (spec.cpus) former.cpus = std::exchange(life->machine.cpus, *spec.cpus);
+    if (spec.memory_mb) former.memory_mb = std::exchange(life->machine.memory_mb, *spec.memory_mb);
+    try {
+        use_all(alive, *life, instance.name);
+    } catch (...) {
+        const Error failure = current_error();
+        undo_resize(ctx, *life, former);
+        throw failure;
+    }
+    static_cast<Size&>(state) = life->machine;
     ctx.save_state(state.encoded());
     InstanceFacts now = facts(state, Status::running);
     now.pid = life->process.pid;

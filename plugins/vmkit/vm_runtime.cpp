@@ -22,6 +22,18 @@ std::uint64_t wanted_bytes(const InstanceSpec& spec, const VmConfig& config) {
     return static_cast<std::uint64_t>(spec.disk_gb.value_or(config.disk_gb)) * gib;
 }
 
+Size size_at_start(const InstanceSpec& spec, const VmConfig& config) {
+    // What every hypervisor and every usual kernel can do, however much room there is to be.
+    constexpr int most_cpus = 254;  // with more of them a guest needs x2APIC
+    constexpr std::int64_t most_memory_mb = std::int64_t{512} << 10U;
+    Size size;
+    size.cpus = spec.cpus.value_or(1);
+    size.memory_mb = size.start_memory_mb = spec.memory_mb.value_or(512);
+    size.most_cpus = std::max(size.cpus, std::min(size.cpus * config.room, most_cpus));
+    size.most_memory_mb = std::max(size.memory_mb, std::min(size.memory_mb * config.room, most_memory_mb));
+    return size;
+}
+
 }  // namespace
 
 VmState state_of(const Instance& instance) {
@@ -39,8 +51,7 @@ Machine machine_of(const Instance& instance, const VmState& state) {
     Machine machine;
     machine.id = instance.id;
     machine.name = instance.name;
-    machine.cpus = state.cpus;
-    machine.memory_mb = state.memory_mb;
+    static_cast<Size&>(machine) = state;
     machine.disk = state.disk;
     machine.kernel = state.image.kernel;
     machine.initramfs = state.image.initramfs;
@@ -78,8 +89,7 @@ RuntimeState VmRuntime::create(Context& ctx, const Instance& instance) {
 InstanceFacts VmRuntime::start(Context& ctx, const Instance& instance) {
     VmState state = state_of(instance);
     if (instance.spec.disk_gb) grow_disk(state.disk, wanted_bytes(instance.spec, config_));
-    state.cpus = instance.spec.cpus.value_or(1);
-    state.memory_mb = instance.spec.memory_mb.value_or(512);
+    static_cast<Size&>(state) = size_at_start(instance.spec, config_);
     return boot(ctx, instance, state, std::nullopt);
 }
 

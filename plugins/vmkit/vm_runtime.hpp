@@ -1,5 +1,6 @@
 #pragma once
 
+#include "plugins/vmkit/kvm.hpp"
 #include "plugins/vmkit/life.hpp"
 #include "plugins/vmkit/vm_state.hpp"
 
@@ -15,6 +16,8 @@ namespace minions::vmkit {
 struct VmConfig {
     int agent_timeout_seconds = 60;
     int disk_gb = 10;
+    int room = 4;
+    UseKvm kvm = UseKvm::automatic;
 
     template <class Self, class Visit>
     static void fields(Self& self, Visit&& visit) {
@@ -26,6 +29,14 @@ struct VmConfig {
               Field{.min = 1,
                     .max = 65536,
                     .doc = "GiB of a disk whose create names no size; an image may be larger"});
+        visit("room", self.room,
+              Field{.min = 1,
+                    .max = 64,
+                    .doc = "how many times the CPUs and the memory of its start a VM may come to have by "
+                           "resizing it while it runs (not beyond 254 CPUs and 512 GiB)"});
+        visit("kvm", self.kvm,
+              Field{.doc = "auto: KVM where /dev/kvm opens and the CPU has vmx or svm; yes: KVM, without "
+                           "looking; no: no KVM"});
     }
 };
 
@@ -93,6 +104,8 @@ class VmRuntime : public Runtime,
     InstanceFacts facts(const VmState& state, Status status) const;
     /// For the next daemon: a VMM may be slow to say it.
     InstanceFacts remember_paused(Context& ctx, const Instance& instance, const Life& life, bool paused);
+    /// Gives a machine the size back that it had; a failure is logged.
+    void undo_resize(Context& ctx, Life& life, const ResizeSpec& former);
     void end_politely(Context& ctx, Life& life, milliseconds grace);
 
     // vm_snapshots.cpp

@@ -27,18 +27,15 @@ constexpr std::size_t most_manifest = std::size_t{64} << 10U;
 constexpr milliseconds thaw_timeout = std::chrono::seconds(10);
 
 /// What is beside a snapshot's disk and memory.
-struct Manifest {
+struct Manifest : Size {
     SnapshotInfo info;
     Disk disk;
-    int cpus = 0;
-    std::int64_t memory_mb = 0;
 
     template <class Self, class Visit>
     static void fields(Self& self, Visit&& visit) {
         visit("info", self.info, Field{.required = true});
         visit("disk", self.disk, Field{.required = true});
-        visit("cpus", self.cpus);
-        visit("memory_mb", self.memory_mb);
+        Size::fields(self, visit);
     }
 };
 
@@ -163,8 +160,7 @@ SnapshotInfo VmRuntime::create_snapshot(Context& ctx, const Instance& instance, 
         Manifest manifest;
         manifest.info = {spec.name, spec.memory && life, 0, format_time(std::chrono::system_clock::now())};
         manifest.disk = state.disk;
-        manifest.cpus = state.cpus;
-        manifest.memory_mb = state.memory_mb;
+        static_cast<Size&>(manifest) = state;
         {
             Still still(*this, ctx, life, state.paused, !manifest.info.memory);
             if (manifest.info.memory) {
@@ -236,8 +232,7 @@ InstanceFacts VmRuntime::restore_snapshot(Context& ctx, const Instance& instance
     }
     MINIONS_FAILPOINT("vm.restore.disk");
     if (!manifest.info.memory) return facts(state, Status::stopped);
-    state.cpus = manifest.cpus;
-    state.memory_mb = manifest.memory_mb;
+    static_cast<Size&>(state) = manifest;
     return boot(ctx, instance, state, path + "/memory");
 }
 

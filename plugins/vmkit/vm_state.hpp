@@ -12,7 +12,7 @@ struct EnumWords<vmkit::Disk::Format> {
 namespace minions::vmkit {
 
 /// What a VM runtime keeps of an instance: RuntimeState version 1.
-struct VmState {
+struct VmState : Size {
     VmImage image;
     Disk disk;
     // Of the present life, or of the last one.
@@ -20,8 +20,6 @@ struct VmState {
     std::string run_directory;
     NetworkAttachment network;
     bool host_vsock = false;
-    int cpus = 0;
-    std::int64_t memory_mb = 0;
     bool paused = false;
 
     template <class Self, class Visit>
@@ -32,8 +30,7 @@ struct VmState {
         visit("run_directory", self.run_directory);
         visit("network", self.network);
         visit("host_vsock", self.host_vsock);
-        visit("cpus", self.cpus);
-        visit("memory_mb", self.memory_mb);
+        Size::fields(self, visit);
         visit("paused", self.paused);
     }
 

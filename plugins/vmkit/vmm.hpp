@@ -26,12 +26,29 @@ struct Disk {
     }
 };
 
-/// One machine for one boot of it: all that a VMM is told.
-struct Machine {
-    std::string id;
-    std::string name;
+/// The CPUs and the memory of a machine, and the bounds within which they can change while it runs.
+struct Size {
     int cpus = 1;
     std::int64_t memory_mb = 0;
+    // The same from its start to its end, and in its snapshots. Zero: what was started without them.
+    std::int64_t start_memory_mb = 0;
+    int most_cpus = 0;
+    std::int64_t most_memory_mb = 0;
+
+    template <class Self, class Visit>
+    static void fields(Self& self, Visit&& visit) {
+        visit("cpus", self.cpus);
+        visit("memory_mb", self.memory_mb);
+        visit("start_memory_mb", self.start_memory_mb);
+        visit("most_cpus", self.most_cpus);
+        visit("most_memory_mb", self.most_memory_mb);
+    }
+};
+
+/// One machine for one boot of it: all that a VMM is told.
+struct Machine : Size {
+    std::string id;
+    std::string name;
     Disk disk;
     std::string kernel;
     std::string initramfs;     ///< empty for none
@@ -79,8 +96,9 @@ class Vmm {
     virtual bool paused(Context& ctx, const Machine& machine) = 0;
     /// Asks the guest to end. What ends the machine is the end of its process.
     virtual void press_power_button(Context& ctx, const Machine& machine) = 0;
-    /// Changes a running machine to what `spec` names; all of it or nothing. Throws invalid, naming the field
-    /// and saying whether a stopped machine can have it.
+    /// Changes a running machine to what `spec` names; all of it or nothing, or else the error says what it
+    /// has. Machine::cpus and the like are what it is believed to have. Throws invalid, naming the field and
+    /// saying whether a stopped machine can have it; failed when the guest does not go along.
     virtual void resize(Context& ctx, const Machine& machine, const ResizeSpec& spec) = 0;
     /// Writes memory and devices of a paused machine, but not its disk, to files in `directory`, which is
     /// empty and the VMM's own. The machine stays paused.

@@ -97,6 +97,13 @@ def test_a_guest_has_its_address_its_disk_and_its_memory(host, vm):
     assert abs(int(host.execute(vm, "date", "+%s")["stdout"]) - time.time()) < 10
 
 
+def test_the_agent_takes_little_memory(host, vm):
+    host.execute(vm, "sh", "-c", "yes | head -c 8000000")  # it has been at work
+    status = host.execute(vm, "cat", "/proc/1/status")["stdout"]
+    assert re.search(r"^Name:\s+init", status), status
+    assert int(re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE).group(1)) <= 5 << 10, status
+
+
 def test_the_vmm_runs_as_a_user_of_its_own_that_owns_what_it_needs(host, vm):
     pid = host.daemon.get(f"{VMS}/{vm}").json["pid"]
     status = Path(f"/proc/{pid}/status").read_text()
@@ -223,6 +230,65 @@ def test_stop_start_restart_pause_and_resize(host, nothing_left):
     host.destroy("life")
 
 
+def memory_mb(host, name):
+    text = host.execute(name, "cat", "/proc/meminfo")["stdout"]
+    return int(re.search(r"^MemTotal:\s+(\d+) kB", text).group(1)) >> 10
+
+
+def resize(host, name, **wanted):
+    reply = host.daemon.post(f"{VMS}/{name}/resize", wanted, seconds=BOOT)
+    assert reply.status == 200, f"{reply}\n{host.daemon.logs()}"
+    assert {key: reply.json[key] for key in wanted} == wanted
+    return reply.json
+
+
+def has_size(host, name, cpus, memory):
+    """Whether the guest makes use of so many CPUs and so much memory, less what its kernel keeps for itself."""
+    seen = memory_mb(host, name)
+    return host.execute(name, "nproc")["stdout"] == f"{cpus}\n" and memory - 60 < seen <= memory
+
+
+def on_kvm(host):
+    plugin = next(each for each in host.daemon.get("/api/plugins").json if each["name"] == "qemu")
+    return plugin["health"]["reason"] == "runs on KVM"
+
+
+def test_a_running_vm_gets_cpus_and_memory_and_gives_them_back(host, nothing_left):
+    made = host.create("size", cpus=1)
+    assert has_size(host, "size", 1, 256)
+    resize(host, "size", cpus=2, memory_mb=512)
+    until(lambda: has_size(host, "size", 2, 512), "the guest has what it was given", 20)
+    refused(host.daemon.post(f"{VMS}/size/resize", {"cpus": 5}), 400, "cpus", "room for 4", "stop it")
+    refused(host.daemon.post(f"{VMS}/size/resize", {"cpus": 3, "memory_mb": 128}), 400, "memory_mb", "less")
+    refused(host.daemon.post(f"{VMS}/size/resize", {"memory_mb": 514}), 400, "memory_mb", "steps of 4")
+    if on_kvm(host):  # as in tests/lab
+        resize(host, "size", cpus=4)
+        resize(host, "size", cpus=1)
+        until(lambda: has_size(host, "size", 1, 512), "the guest has given back CPUs, one of its start among them", 20)
+        resize(host, "size", cpus=3)
+        resize(host, "size", cpus=2)
+    else:
+        refused(host.daemon.post(f"{VMS}/size/resize", {"cpus": 1, "memory_mb": 768}), 400, "cpus", "emulates")
+    assert has_size(host, "size", 2, 512) and host.daemon.get(f"{VMS}/size").json["memory_mb"] == 512
+    resize(host, "size", memory_mb=320)
+    until(lambda: has_size(host, "size", 2, 320), "the guest has given back what it was to", 20)
+
+    # A snapshot's memory goes on with the CPUs and the memory that there were.
+    taken = host.daemon.post(f"{VMS}/size/snapshots", {"name": "one"})
+    assert taken.status == 201, taken
+    resize(host, "size", memory_mb=384)
+    refused(host.daemon.post(f"{VMS}/size/snapshots/one/restore"), 409, "resized", "memory_mb 320")
+    resize(host, "size", memory_mb=320)
+    back = host.daemon.post(f"{VMS}/size/snapshots/one/restore", seconds=BOOT)
+    assert back.status == 200 and back.json["pid"] != made["pid"], back
+    assert has_size(host, "size", 2, 320)
+    resize(host, "size", memory_mb=256)
+    until(lambda: has_size(host, "size", 2, 256), "it has as much memory as at its start", 20)
+    resize(host, "size", cpus=4, memory_mb=1024)
+    until(lambda: has_size(host, "size", 4, 1024), "it can grow as far as ever", 20)
+    host.destroy("size")
+
+
 def test_a_snapshot_brings_back_memory_and_disk(host, nothing_left):
     host.create("snap")
     run = "echo one > /disk; mkdir -p /m; mount -t tmpfs tmpfs /m && echo lives > /m/memory"
@@ -300,6 +366,7 @@ def test_vms_outlive_a_daemon_that_is_killed():
         own.start()
         alive = own.create("alive")
         dead = own.create("dead")
+        resize(own, "alive", cpus=2, memory_mb=320)
         own.daemon.kill()
         os.kill(dead["pid"], signal.SIGKILL)
         until(lambda: not procs.cmdline(dead["pid"]), "the VMM is gone")
@@ -308,6 +375,9 @@ def test_vms_outlive_a_daemon_that_is_killed():
         until(lambda: own.daemon.get(f"{VMS}/dead").json["status"] == "stopped", "the dead one is known", 20)
         assert own.daemon.get(f"{VMS}/alive").json["pid"] == alive["pid"]
         assert own.execute("alive", "hostname")["stdout"] == "alive\n"
+        assert has_size(own, "alive", 2, 320)
+        resize(own, "alive", cpus=3, memory_mb=256)
+        until(lambda: has_size(own, "alive", 3, 256), "it goes on changing its size", 20)
         until(lambda: tap_of(dead) not in own.taps(), "the dead one's TAP is gone", 10)
         assert tap_of(alive) in own.taps()
         os.kill(alive["pid"], signal.SIGKILL)

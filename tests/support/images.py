@@ -1,5 +1,6 @@
 """VM images for tests. There is no archive of packages in reach: what scripts/make-test-image.sh has made out there is
-at MINIONS_TEST_IMAGE, and daemons under test have recipes that use it."""
+at MINIONS_TEST_IMAGE, and daemons under test have recipes that use it. Long runs have a Debian too, at
+MINIONS_TEST_DEBIAN_IMAGE."""
 
 import os
 from pathlib import Path
@@ -18,13 +19,15 @@ def write_recipes(directory):
     made = Path(os.environ["MINIONS_TEST_IMAGE"])
     directory.mkdir()
     _script(directory / "minimal.sh", f'exec "{RECIPES}/minimal.sh" "$@" --package-dir "{made}/packages"\n')
-    _script(directory / "prebuilt.sh",
-            f'echo "progress 0 1 copying"\ncp --sparse=always "{made}"/image/* "$2/"\n')
+    copy = 'echo "progress 0 1 copying"\ncp --sparse=always "{}"/image/* "$2/"\n'
+    _script(directory / "prebuilt.sh", copy.format(made))
+    if "MINIONS_TEST_DEBIAN_IMAGE" in os.environ:
+        _script(directory / "prebuilt-debian.sh", copy.format(os.environ["MINIONS_TEST_DEBIAN_IMAGE"]))
 
 
-def add_minimal_image(daemon, name="minimal"):
-    """The name of an image with kernel, busybox and agent in this daemon; made on first use."""
+def add_minimal_image(daemon, name="minimal", recipe="prebuilt"):
+    """The name of an image with kernel, busybox and agent in this daemon (or of another recipe); made on first use."""
     if daemon.get(f"/api/images/{name}").status == 404:
-        made = daemon.post("/api/images/build", {"name": name, "recipe": "prebuilt"})
+        made = daemon.post("/api/images/build", {"name": name, "recipe": recipe})
         assert made.status == 201, made.body
     return name

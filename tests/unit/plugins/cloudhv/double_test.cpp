@@ -54,6 +54,8 @@ class Bench {
         machine.id = "abcdefghijkl";
         machine.name = "guest";
         machine.memory_mb = 256;
+        machine.most_cpus = 4;
+        machine.most_memory_mb = 1024;
         machine.disk = {scratch.path + "/disk.raw", Disk::Format::raw, false};
         machine.kernel = scratch.path + "/kernel";
         machine.command_line = "root=/dev/vda console=ttyS0 panic=-1";
@@ -113,7 +115,7 @@ class Bench {
     static Config configured(const std::string& binary, int api_timeout_seconds) {
         Config config;
         config.binary = binary;
-        config.kvm = "yes";
+        config.vm.kvm = vmkit::UseKvm::yes;
         config.api_timeout_seconds = api_timeout_seconds;
         return config;
     }
@@ -302,7 +304,7 @@ TEST_CASE("a saved machine goes on in a new VMM, with the paths of its new boot"
 TEST_CASE("health says what is missing, and the cure") {
     Scratch scratch;
     Config config;
-    config.kvm = "yes";
+    config.vm.kvm = vmkit::UseKvm::yes;
     const auto with = [&](const std::vector<std::string>& settings) {
         config.binary = write_double(scratch, settings);
         return health_of(config);
@@ -314,15 +316,12 @@ TEST_CASE("health says what is missing, and the cure") {
     CHECK_FALSE(old.healthy);
     CHECK(has(old.reason, "GHSA-jmr4-g2hv-mjj6"));
     CHECK(old.version == "v50.0");
-    config.kvm = "no";
+    config.vm.kvm = vmkit::UseKvm::no;
     CHECK(has(with({}).reason, "runtimes.cloudhv.kvm is no"));
     config.binary = "/bin/true";
     CHECK(has(health_of(config).reason, "'/bin/true' is not Cloud Hypervisor"));
     config.binary = "no-such-hypervisor";
     CHECK(has(health_of(config).reason, "set runtimes.cloudhv.binary"));
-    config.kvm = "maybe";
-    CHECK(code_thrown([&] { CloudHypervisor refused(config); }) == "invalid");
-    config.kvm = "auto";
     config.log_level = "trace";
     CHECK(code_thrown([&] { CloudHypervisor refused(config); }) == "invalid");
 }
@@ -330,7 +329,7 @@ TEST_CASE("health says what is missing, and the cure") {
 TEST_CASE("a program's version is asked for once, and again when the program is another") {
     Scratch scratch;
     Config config;
-    config.kvm = "yes";
+    config.vm.kvm = vmkit::UseKvm::yes;
     config.binary = write_double(scratch, {});
     CloudHypervisor vmm(config);
     TestContext ctx;

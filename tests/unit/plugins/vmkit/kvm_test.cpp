@@ -9,6 +9,7 @@
 using minions::write_file_atomic;
 using minions::test::Scratch;
 using minions::vmkit::kvm_state;
+using minions::vmkit::UseKvm;
 
 TEST_CASE("KVM counts as usable only with a device that opens and a CPU that virtualises") {
     const Scratch scratch;
@@ -25,4 +26,11 @@ TEST_CASE("KVM counts as usable only with a device that opens and a CPU that vir
     write_file_atomic(cpus, "model name\t: vmx\nflags\t\t: fpu vmxx hypervisor\n", 0644);
     CHECK_FALSE(kvm_state(device, cpus).usable);
     CHECK(kvm_state(device, cpus).reason.find("neither vmx nor svm") != std::string::npos);
+}
+
+TEST_CASE("a runtime's setting counts more than what the host shows") {
+    CHECK(kvm_state(UseKvm::yes, "qemu").usable);
+    CHECK_FALSE(kvm_state(UseKvm::no, "qemu").usable);
+    CHECK(kvm_state(UseKvm::no, "qemu").reason == "runtimes.qemu.kvm is no");
+    CHECK(kvm_state(UseKvm::automatic, "qemu").usable == kvm_state().usable);
 }
