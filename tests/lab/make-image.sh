@@ -19,7 +19,7 @@ packages=(
     # Virtual machines; their network cards need the ROMs.
     qemu-system-x86 ipxe-qemu
     # Tests.
-    python3 python3-pytest busybox-static e2fsprogs
+    python3 python3-pytest busybox-static e2fsprogs cpio
 )
 
 cache=${MINIONS_TEST_CACHE:-$root/build/test-cache}

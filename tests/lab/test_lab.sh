@@ -36,6 +36,7 @@ ends() {
 guest_image() {
     [[ $(id -u) == 0 ]] || skip "this test needs root"
     "$root/scripts/make-test-image.sh" "$cache/minimal" "$build/bin/minions-agent"
+    image=(--add "$cache/minimal/image=image" --add "$cache/minimal/packages=packages")
 }
 
 case ${1:-} in
@@ -50,7 +51,7 @@ host)
 qemu)
     [[ -e $build/lib/minions/runtimes/qemu.so ]] || skip "the build has no runtime qemu"
     guest_image
-    "$here/run" --add "$cache/minimal/image=image" "$here/inside/vms.py" qemu
+    "$here/run" "${image[@]}" "$here/inside/vms.py" qemu
     ;;
 cloudhv)
     [[ -n ${MINIONS_TEST_CLOUD_HYPERVISOR:-} ]] ||
@@ -58,8 +59,7 @@ cloudhv)
     [[ -x $MINIONS_TEST_CLOUD_HYPERVISOR ]] || fail "$MINIONS_TEST_CLOUD_HYPERVISOR is not a program"
     [[ -e $build/lib/minions/runtimes/cloudhv.so ]] || skip "the build has no runtime cloudhv"
     guest_image
-    "$here/run" --add "$cache/minimal/image=image" --add "$MINIONS_TEST_CLOUD_HYPERVISOR=cloud-hypervisor" \
-        "$here/inside/vms.py" cloudhv
+    "$here/run" "${image[@]}" --add "$MINIONS_TEST_CLOUD_HYPERVISOR=cloud-hypervisor" "$here/inside/vms.py" cloudhv
     ;;
 *)
     sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
