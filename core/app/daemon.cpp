@@ -71,6 +71,7 @@ Daemon::Daemon(Config& config, Log& log)
       events_(store_),
       operation_metrics_(events_, metrics_),
       net_(network_options(), store_),
+      network_(std::async(std::launch::async, [this] { net_.prepare(); })),
       vm_services_(store_, settings::processes(config, paths_)),
       operations_(store_, settings::operations(config)),
       images_(store_, operations_, image_options()),
@@ -84,7 +85,7 @@ Daemon::Daemon(Config& config, Log& log)
     check_bind(bind, tokens_->any(), settings::access(config_).trusted);
     for (const auto& warning : plugins_.warnings()) log_.warning(warning);
     for (const auto& warning : config_.unclaimed()) log_.warning(warning);
-    net_.prepare();
+    network_.wait();
     vm_services_.offer(net_);
     vm_services_.offer(images_);
     operations_.offer([this](VmCall call) { return vm_services_.make(std::move(call)); });
@@ -144,6 +145,7 @@ void Daemon::on_event(const RuntimeHandle& runtime, const InstanceEvent& event) 
 }
 
 void Daemon::on_health_changed(const RuntimeHandle& runtime) {
+    others_filter_ = true;
     reports_.pass([&] {
         const auto watches = watches_.lock();
         const auto found = watches->find(runtime.name);
@@ -166,6 +168,15 @@ void Daemon::wait_for_runtimes(std::chrono::milliseconds patience) {
     for (auto* watch : watches) watch->wait_asked(until);
 }
 
+std::string Daemon::not_ready() {
+    if (stopping_) return "the daemon is stopping";
+    for (const auto& [name, watch] : *watches_.lock()) {
+        if (!watch->wait_asked(SteadyTime::min()))
+            return fmt::format("the runtime '{}' has not been asked yet", name);
+    }
+    return "";
+}
+
 void Daemon::refresh(const RuntimeHandle& runtime) noexcept {
     const auto before = plugins_.health(runtime);
     plugins_.refresh(runtime);
@@ -175,6 +186,8 @@ void Daemon::refresh(const RuntimeHandle& runtime) noexcept {
                    now.healthy ? "the runtime is healthy" : "the runtime is not healthy",
                    Value::object({{"runtime", runtime.name}, {"reason", now.reason}}));
     }
+    // An engine sets up its packet filter before it answers.
+    if (now.healthy && others_filter_.exchange(false)) net_.pass_others();
     instances_.health_checked(runtime.name);
 }
 
@@ -211,7 +224,7 @@ api::Services Daemon::make_services() {
             version(),
             [this] { return plugins_.list(); },
             [this] { return metrics_text(); },
-            [this] { return std::string(stopping_ ? "the daemon is stopping" : ""); },
+            [this] { return not_ready(); },
             [this] { return config_.size("exec.max_output_bytes"); },
             [this] { return config_.duration("exec.timeout_seconds"); },
             &images_};

@@ -18,6 +18,7 @@
 #include "core/plugins/sink.hpp"
 
 #include <atomic>
+#include <future>
 #include <map>
 
 namespace minions::core {
@@ -61,6 +62,8 @@ class Daemon final : private PluginSink {
     };
 
     void watch_health();
+    /// Why requests cannot be served as they should be; empty if they can.
+    std::string not_ready();
     void refresh(const RuntimeHandle& runtime) noexcept;
     NetOptions network_options();
     ImageStoreOptions image_options();
@@ -77,6 +80,8 @@ class Daemon final : private PluginSink {
     Events events_;
     OperationMetrics operation_metrics_;
     Net net_;
+    std::atomic<bool> others_filter_{false};  ///< an engine came or went, and with it its packet filter
+    const std::future<void> network_;  ///< net_.prepare(), beside the loading of plugins
     VmServiceParts vm_services_;
     Operations operations_;
     ImageStore images_;

@@ -16,8 +16,8 @@ void HealthWatch::wake() {
     changed_.notify_all();
 }
 
-void HealthWatch::wait_asked(std::chrono::steady_clock::time_point until) {
-    state_.lock().wait_until(changed_, until, [](const State& now) { return now.asked; });
+bool HealthWatch::wait_asked(std::chrono::steady_clock::time_point until) {
+    return state_.lock().wait_until(changed_, until, [](const State& now) { return now.asked; });
 }
 
 void HealthWatch::run() {

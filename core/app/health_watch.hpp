@@ -20,8 +20,8 @@ class HealthWatch {
     HealthWatch(const HealthWatch&) = delete;
     HealthWatch& operator=(const HealthWatch&) = delete;
 
-    /// Waits until the runtime has been asked once, or until then. [any thread]
-    void wait_asked(std::chrono::steady_clock::time_point until);
+    /// Waits until the runtime has been asked once, or until then; false if it has not. [any thread]
+    bool wait_asked(std::chrono::steady_clock::time_point until);
     /// Health may have changed. Returns at once. [any thread]
     void wake();
 

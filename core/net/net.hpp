@@ -31,6 +31,9 @@ class Net {
     /// Makes what VMs need: bridge, address, rules, with the TAPs that the journal knows. May be repeated,
     /// and sets right what others have removed. Never throws: what is in the way is logged and said below.
     void prepare() noexcept;
+    /// Another's packet filter may have come up, as Docker's does when that starts: lets VMs through it where
+    /// it stops them now. Never throws, as above. Starts the program iptables.
+    void pass_others() noexcept;
     /// Why VMs cannot be attached, and what to do; empty where they can, if only without a TAP.
     std::string unavailable_reason() const;
 

@@ -73,6 +73,15 @@ void Net::prepare() noexcept {
     }
 }
 
+void Net::pass_others() noexcept {
+    try {
+        const auto state = state_.lock();
+        if (state->mode == Mode::taps && options_.manage) set_iptables();
+    } catch (...) {
+        log(LogLevel::warning, fmt::format("VMs may not reach the outside: {}", current_error().what()));
+    }
+}
+
 void Net::prepare(State& state) {
     const State before = state;
     state.reason = options_.bridge.empty() ? "network.bridge is empty" : missing_rights();

@@ -45,7 +45,7 @@ def begin(daemon, method, target):
 
 @pytest.mark.parametrize("repetition", range(3))
 def test_a_stop_in_a_storm_of_events(null_daemon, repetition):
-    begins = time.monotonic() + 5
+    begins = time.monotonic() + 8
     def one(number):  # each ends by itself, all of them within a moment
         left = begins + number * 0.0001 - time.monotonic()
         create(null_daemon, f"s{number}", labels={"null.exit_after_ms": str(int(left * 1000))})

@@ -11,7 +11,7 @@ from pathlib import Path
 from . import procs
 from .http import UnixConnection, call
 from .images import write_recipes
-from .wait import until
+from .wait import SLOWNESS, until
 
 BUILD = Path(os.environ.get("MINIONS_BUILD", Path(__file__).resolve().parents[2] / "build" / "release"))
 BINARY = BUILD / "bin" / "minions"
@@ -49,7 +49,7 @@ class Daemon:
         self.address = self.ready_line = None
         self.process = subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL,
                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
-        threading.Thread(target=self._collect, args=(self.process.stdout,), daemon=True).start()
+        threading.Thread(target=self._collect, args=(self.process,), daemon=True).start()
         return self
 
     def start(self, seconds=30):
@@ -59,14 +59,14 @@ class Daemon:
         assert self.process.poll() is None, f"the daemon ended with {self.process.returncode}\n{self.logs()}"
         return self
 
-    def _collect(self, stream):
+    def _collect(self, process):
         with self.log.open("ab") as log:
-            for line in stream:
+            for line in process.stdout:
                 log.write(line)
                 log.flush()
                 text = line.decode(errors="replace")
                 found = re.search(r"https?://(127\.0\.0\.1:\d+|\[::1\]:\d+|localhost:\d+)", text)
-                if found and "ready" in text and not self.address:
+                if found and "ready" in text and process is self.process:
                     self.ready_line, self.address = text.strip(), found.group(1)
 
     def stop(self, seconds=10):
@@ -75,7 +75,7 @@ class Daemon:
             return
         self.process.terminate()
         try:
-            code = self.process.wait(seconds)
+            code = self.process.wait(seconds * SLOWNESS)
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"the daemon did not exit within {seconds} s of SIGTERM\n{self.logs()}") from None
@@ -101,6 +101,7 @@ class Daemon:
 
     def request(self, method, target, body=None, headers=None, token=None, unix=False, seconds=120):
         headers = dict(headers or {})
+        seconds *= SLOWNESS
         if token:
             headers["Authorization"] = f"Bearer {token}"
         if unix:

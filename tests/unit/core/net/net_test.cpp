@@ -178,6 +178,28 @@ TEST_CASE("two installations do not share a bridge") {
     });
 }
 
+TEST_CASE("what Docker forbids when it starts later is let through again") {
+    Namespace().run([] {
+        Host host;
+        host.net->pass_others();  // not prepared: nothing to do
+        host.net->prepare();
+        CHECK_FALSE(contains(command("iptables -S"), host.mark()));
+        command("iptables -N DOCKER-USER");
+        command("iptables -A DOCKER-USER -j RETURN");
+        command("iptables -I FORWARD -j DOCKER-USER");
+        command("iptables -P FORWARD DROP");
+        host.net->pass_others();
+        const auto rules = command("iptables -S DOCKER-USER");
+        CHECK(contains(rules, host.mark()));
+        CHECK(rules.find(host.mark()) < rules.find("-j RETURN"));
+        host.net->pass_others();
+        CHECK(command("iptables -S DOCKER-USER") == rules);
+        CHECK(host.journal().size() == 1);
+        host.net->remove_all();
+        CHECK_FALSE(contains(command("iptables -S"), host.mark()));
+    });
+}
+
 TEST_CASE("a default route by a tunnel is no overlap") {
     Namespace().run([] {
         command("ip link add tunnel0 type veth peer name peer0");
