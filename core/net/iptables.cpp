@@ -14,6 +14,7 @@ namespace minions::core {
 namespace {
 
 constexpr std::chrono::seconds patience{20};
+constexpr const char* docker_chain = "DOCKER-USER";
 
 /// nullopt where there is no such program.
 std::optional<RunResult> run_iptables(const std::vector<std::string>& arguments) {
@@ -71,19 +72,26 @@ std::string Iptables::needed_chain() const {
     const auto result = run_iptables({"-S"});
     if (!result) return {};
     if (!result->success()) throw Error{Code::failed, fmt::format("iptables -S: {}", result->err)};
-    if (has_line(result->out, "-N DOCKER-USER")) return "DOCKER-USER";
+    if (has_line(result->out, fmt::format("-N {}", docker_chain))) return docker_chain;
     if (has_line(result->out, "-P FORWARD DROP")) return "FORWARD";
     return {};
 }
 
-std::vector<Iptables::Rule> Iptables::wanted() const {
+std::vector<Iptables::Rule> Iptables::wanted(const std::string& chain) const {
     const std::string& bridge = options_.bridge;
-    // In an order and a form that `iptables -S` repeats.
-    std::vector<Rule> rules{{"-i", bridge, "!", "-o", bridge},
-                            {"-o", bridge, "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED,DNAT"}};
-    if (!options_.isolate) rules.push_back({"-i", bridge, "-o", bridge});
-    for (Rule& rule : rules)
-        rule.insert(rule.end(), {"-m", "comment", "--comment", options_.mark, "-j", "ACCEPT"});
+    std::vector<Rule> rules;
+    // In a form that `iptables -S` repeats.
+    const auto add = [&](Rule match, const char* target) {
+        match.insert(match.end(), {"-m", "comment", "--comment", options_.mark, "-j", target});
+        rules.push_back(std::move(match));
+    };
+    add({"-i", bridge, "!", "-o", bridge}, "ACCEPT");
+    add({"-o", bridge, "-m", "conntrack", "--ctstate", "RELATED,ESTABLISHED,DNAT"}, "ACCEPT");
+    if (!options_.isolate) add({"-i", bridge, "-o", bridge}, "ACCEPT");
+    // Which of its containers others may reach is Docker's to say: those behind its bridges have published
+    // ports.
+    if (chain == docker_chain)
+        for (const char* other : {"docker0", "br-+"}) add({"-i", bridge, "-o", other}, "RETURN");
     return rules;
 }
 
@@ -103,7 +111,7 @@ std::vector<Iptables::Rule> Iptables::ours(const std::string& chain) const {
 }
 
 void Iptables::set(const std::string& chain) const {
-    const auto rules = wanted();
+    const auto rules = wanted(chain);
     const auto there = ours(chain);
     const bool complete =
         there.size() == rules.size() && std::all_of(rules.begin(), rules.end(), [&](const Rule& rule) {
@@ -114,6 +122,7 @@ void Iptables::set(const std::string& chain) const {
         });
     if (complete) return;
     remove(chain);
+    // Each before the one that was put in before it, and all before those of others.
     for (const Rule& rule : rules) {
         std::vector<std::string> insert{"-I", chain};
         insert.insert(insert.end(), rule.begin(), rule.end());

@@ -28,7 +28,7 @@ class Iptables {
 
   private:
     using Rule = std::vector<std::string>;
-    std::vector<Rule> wanted() const;
+    std::vector<Rule> wanted(const std::string& chain) const;
     std::vector<Rule> ours(const std::string& chain) const;
 
     const IptablesOptions options_;
