@@ -261,5 +261,5 @@ def test_a_daemon_that_dies_in_a_copy_leaves_nothing_and_lets_the_source_run(doc
         monkeypatch.delenv("MINIONS_FAILPOINTS")
         daemon.start()
         settled(daemon)
-        assert daemon.get(f"{VMS}/b").status == 404
+        until(lambda: daemon.get(f"{VMS}/b").status == 404, "the copy is undone", 20)
     assert inside(engine, "a")["State"]["Status"] == "running"
