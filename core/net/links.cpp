@@ -7,17 +7,22 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <linux/if_link.h>
 #include <linux/if_tun.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
 #include <netinet/ether.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <exception>
 #include <system_error>
+#include <thread>
 
 namespace minions::core {
 namespace {
@@ -58,6 +63,22 @@ NetlinkMessage address_message(std::uint16_t type, std::uint16_t flags, const Li
     message.header(header).number(IFA_LOCAL, htonl(address.address));
     if (type == RTM_NEWADDR) message.number(IFA_BROADCAST, htonl(address.broadcast()));
     return message;
+}
+
+void make_persistent_tap(const std::string& name, unsigned owner) {
+    const Fd tap(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
+    if (!tap) throw error_from_errno(errno, "cannot open /dev/net/tun");
+    ifreq request{};
+    name.copy(request.ifr_name, sizeof request.ifr_name - 1);
+    request.ifr_flags = static_cast<short>(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_TUN_EXCL);
+    if (::ioctl(tap.get(), TUNSETIFF, &request) != 0) {
+        if (errno == EBUSY) throw Error{Code::conflict, fmt::format("the network device {} exists", name)};
+        throw error_from_errno(errno, fmt::format("cannot make the TAP {}", name));
+    }
+    if (::ioctl(tap.get(), TUNSETOWNER, static_cast<unsigned long>(owner)) != 0)
+        throw error_from_errno(errno, fmt::format("cannot give the TAP {} to user {}", name, owner));
+    if (::ioctl(tap.get(), TUNSETPERSIST, 1UL) != 0)
+        throw error_from_errno(errno, fmt::format("cannot keep the TAP {}", name));
 }
 
 }  // namespace
@@ -106,19 +127,20 @@ void Links::make_bridge(const std::string& name, const std::string& mac) {
 }
 
 void Links::make_tap(const std::string& name, unsigned owner) {
-    const Fd tap(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
-    if (!tap) throw error_from_errno(errno, "cannot open /dev/net/tun");
-    ifreq request{};
-    name.copy(request.ifr_name, sizeof request.ifr_name - 1);
-    request.ifr_flags = static_cast<short>(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_TUN_EXCL);
-    if (::ioctl(tap.get(), TUNSETIFF, &request) != 0) {
-        if (errno == EBUSY) throw Error{Code::conflict, fmt::format("the network device {} exists", name)};
-        throw error_from_errno(errno, fmt::format("cannot make the TAP {}", name));
-    }
-    if (::ioctl(tap.get(), TUNSETOWNER, static_cast<unsigned long>(owner)) != 0)
-        throw error_from_errno(errno, fmt::format("cannot give the TAP {} to user {}", name, owner));
-    if (::ioctl(tap.get(), TUNSETPERSIST, 1UL) != 0)
-        throw error_from_errno(errno, fmt::format("cannot keep the TAP {}", name));
+    std::exception_ptr failure;
+    std::thread alone([&] {
+        try {
+            // A program that is being started has copies of this process's descriptors until it runs, and a
+            // TAP that anybody has open cannot be opened by its VMM: so this thread has a table of its own.
+            if (::syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_UNSHARE) != 0)
+                throw error_from_errno(errno, "cannot set descriptors apart");
+            make_persistent_tap(name, owner);
+        } catch (...) {
+            failure = std::current_exception();
+        }
+    });
+    alone.join();
+    if (failure) std::rethrow_exception(failure);
 }
 
 void Links::change(const Link& link, const LinkChange& change) {
