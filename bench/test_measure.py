@@ -1,7 +1,7 @@
 """The arithmetic behind the benchmark's figures."""
 
 import pytest
-from bench import Results
+from results import Results
 from measure import Load, interleaved, interleaved_loads, parse_load, percentile
 
 REPORT = """Running 3s test @ http://127.0.0.1:3000/api/vms
