@@ -2,13 +2,14 @@
 # Builds everything and runs every test; what CI runs. From any directory, in a fresh clone, on a bare Debian 12.
 #
 #   scripts/test.sh          release and dev (ASan, UBSan) builds, unit, loader and integration tests
-#   scripts/test.sh --long   also clang-tidy, and a ThreadSanitizer build with its unit and loader tests
+#   scripts/test.sh --long   also clang-tidy, a ThreadSanitizer build with its unit and loader tests, and the long form of
+#                            tests that have one (about two hours)
 #
 # Ends with one ctest summary, and with a non-zero code if anything failed. JOBS sets the parallelism of builds. Needs
 # root for packages and for the tests' namespaces, or takes it through sudo.
 set -euo pipefail
 
-usage() { sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 
 root=$(dirname "$(dirname "$(realpath "${BASH_SOURCE[0]}")")")
 cd "$root"
@@ -25,6 +26,7 @@ while [[ $# -gt 0 ]]; do
     shift
 done
 
+[[ $long == no ]] || export MINIONS_TEST_LONG=1
 exec </dev/null
 export DEBIAN_FRONTEND=noninteractive CTEST_OUTPUT_ON_FAILURE=1 CI=${CI:-true}
 jobs=${JOBS:-$(nproc)}
@@ -55,7 +57,7 @@ install_packages "${wanted[@]}"
 install_engine
 
 step "shellcheck"
-mapfile -t shell_files < <(find scripts recipes .ci tests/integration tests/support tests/lab -type f \( -name '*.sh' -o -name run -o -name start -o -name isolated \))
+mapfile -t shell_files < <(find scripts recipes .ci tests/integration tests/fault tests/support tests/lab -type f \( -name '*.sh' -o -name run -o -name start -o -name isolated \))
 shellcheck -x "${shell_files[@]}"
 
 if [[ $long == yes ]]; then

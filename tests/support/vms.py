@@ -9,16 +9,25 @@ import threading
 from . import procs
 from .daemon import Daemon
 from .images import add_minimal_image
+from .wait import SLOWNESS
 
 VMS = "/api/vms"
 BOOT = 120  # seconds that an emulated guest may take on a busy machine
 
 
 class VmHost:
-    def __init__(self, directory, runtime="qemu", settings=None, arguments=()):
+    def __init__(self, directory, runtime="qemu", settings=None, arguments=(), daemon=Daemon):
         self.runtime = runtime
-        self.daemon = Daemon(directory, {"plugins.enabled": runtime, "images.default": "minimal",
-                                         "vms.agent_timeout_seconds": BOOT, **(settings or {})}, arguments)
+        self.daemon = daemon(directory, {"plugins.enabled": runtime, "images.default": "minimal",
+                                         "vms.agent_timeout_seconds": int(BOOT * SLOWNESS),
+                                         **(settings or {})}, arguments)
+
+    @classmethod
+    def around(cls, daemon, runtime):
+        """The same over a daemon that somebody else has made."""
+        host = cls.__new__(cls)
+        host.runtime, host.daemon = runtime, daemon
+        return host
 
     def start(self):
         self.daemon.start()
