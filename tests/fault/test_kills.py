@@ -16,6 +16,7 @@ from worlds import SETTLED
 
 LONG = bool(os.environ.get("MINIONS_TEST_LONG"))
 FEW = 3
+tried = collections.Counter()
 
 
 def cases():
@@ -37,7 +38,16 @@ def test_the_daemon_is_killed_at_each_point(worlds, kind, scenario, monkeypatch)
     for name, nth in chosen:
         torture.kill_at(name, nth)
     print(f"{kind} {scenario.name}: {len(chosen)} of {len(way)} points, {torture.missed} not passed again")
-    assert torture.missed <= len(chosen) / 2, "most points were not passed again, so that nothing was shown"
+    tried["points"] += len(chosen)
+    tried["missed"] += torture.missed
+
+
+def test_most_points_were_passed_again():
+    """What an engine tells of shifts the numbers of passings from start to start; a few points are missed for that."""
+    if not tried["points"]:
+        pytest.skip("no point was tried in this run")
+    print(f"{tried['points']} points, {tried['missed']} of them not passed again")
+    assert tried["missed"] <= tried["points"] / 3, dict(tried)
 
 
 def spread(things, count):
