@@ -62,8 +62,9 @@ def test_who_waits_while_the_daemon_ends_gets_an_outcome(make_null_daemon):
     daemon = make_null_daemon()
     assert daemon.post(VMS, {"name": "a", "image": "any"}).status == 201
     slow = {"name": "slow", "image": "any", "labels": {"null.delay_ms.start": "600000"}}
-    creating, created = asynchronously(daemon.post, VMS, slow)
     executing, executed = asynchronously(daemon.post, f"{VMS}/a/exec", {"command": "sleep", "args": ["2"]})
+    until(lambda: "minions_http_connections 2" in daemon.get("/metrics").text, "the command's request has come")
+    creating, created = asynchronously(daemon.post, VMS, slow)
     until(lambda: daemon.get(f"{VMS}/slow").status == 200, "the create is under way")
     daemon.stop()
     creating.join(10)
