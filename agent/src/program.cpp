@@ -1,12 +1,9 @@
 #include "program.hpp"
 
-#include <dirent.h>
 #include <sys/epoll.h>
 
 #include <csignal>
 #include <cstdio>
-#include <cstdlib>
-#include <memory>
 
 namespace minions::agent {
 
@@ -15,10 +12,8 @@ namespace {
 /// Kills every process of a session, also those that left its first process group. The session's leader must
 /// not have been reaped yet: until then its number is its own. Returns whether there was any but the leader.
 bool kill_session(pid_t session) {
-    const std::unique_ptr<DIR, int (*)(DIR*)> proc(::opendir("/proc"), ::closedir);
     bool found = false;
-    while (const dirent* entry = proc ? ::readdir(proc.get()) : nullptr) {
-        const auto pid = static_cast<pid_t>(std::strtol(entry->d_name, nullptr, 10));
+    for (const pid_t pid : process_ids()) {
         if (pid <= 1 || ::getsid(pid) != session) continue;
         ::kill(pid, SIGKILL);
         found = found || (pid != session && process_start_time(pid));

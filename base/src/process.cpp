@@ -1,12 +1,15 @@
 #include <minions/base/spawn.hpp>
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include <charconv>
 #include <cstdlib>
+#include <memory>
 #include <system_error>
 
 namespace minions {
@@ -104,5 +107,19 @@ std::optional<std::uint64_t> process_start_time(pid_t pid) {
     }
     return std::strtoull(std::string(stat.substr(at, stat.find(' ', at) - at)).c_str(), nullptr, 10);
 }
+
+std::vector<pid_t> process_ids() {
+    std::vector<pid_t> ids;
+    const std::unique_ptr<DIR, int (*)(DIR*)> proc(::opendir("/proc"), ::closedir);
+    while (const dirent* entry = proc ? ::readdir(proc.get()) : nullptr) {
+        const std::string_view name = entry->d_name;
+        pid_t pid = 0;
+        const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), pid);
+        if (error == std::errc() && end == name.data() + name.size()) ids.push_back(pid);
+    }
+    return ids;
+}
+
+Fd open_pidfd(pid_t pid) noexcept { return Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0U))); }
 
 }  // namespace minions

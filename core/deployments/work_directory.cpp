@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <charconv>
 #include <climits>
 #include <system_error>
 #include <thread>
@@ -71,7 +70,7 @@ bool works_in(pid_t pid, const std::filesystem::path& directory, uid_t uid) {
 /// whether there was one.
 bool end_process(pid_t pid, const std::filesystem::path& directory, uid_t uid) {
     // Opened before the look: a number that is given away meanwhile is then another's, and is not hit.
-    const Fd pidfd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
+    const Fd pidfd = open_pidfd(pid);
     if (!pidfd || !works_in(pid, directory, uid)) return false;
     ::syscall(SYS_pidfd_send_signal, pidfd.get(), SIGKILL, nullptr, 0);
     pollfd ended{pidfd.get(), POLLIN, 0};
@@ -89,13 +88,8 @@ void end_processes_in(const std::filesystem::path& given) {
     // Again until none is found: one that is being killed may just have started another.
     for (int round = 0, found = 1; found > 0 && round < 20; ++round) {
         found = 0;
-        for (const auto& entry : std::filesystem::directory_iterator("/proc", error)) {
-            const std::string name = entry.path().filename();
-            pid_t pid = 0;
-            const auto parsed = std::from_chars(name.data(), name.data() + name.size(), pid);
-            if (parsed.ec != std::errc() || parsed.ptr != name.data() + name.size()) continue;
+        for (const pid_t pid : process_ids())
             if (end_process(pid, directory, info.st_uid)) ++found;
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 #include "core/process/role.hpp"
 
 #include <minions/base/files.hpp>
+#include <minions/base/spawn.hpp>
 #include <minions/error.hpp>
 
 #include <fmt/format.h>
@@ -8,11 +9,9 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
 #include <system_error>
 
 namespace minions::core {
@@ -55,7 +54,7 @@ bool is_role(std::string_view role) {
 
 Fd open_process(pid_t pid, std::uint64_t start_time) {
     if (pid <= 0) return {};
-    Fd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0U)));
+    Fd process = open_pidfd(pid);
     if (!process && errno != ESRCH && errno != EINVAL)
         throw error_from_errno(errno, fmt::format("cannot watch process {}", pid));
     // After the pidfd exists: from here on its number cannot be given to another unnoticed.
@@ -110,16 +109,10 @@ std::vector<Fd> RoleFiles::holders() const {
     if (::stat(lock().c_str(), &file) != 0) return found;
     // What this daemon starts has its files open for an instant, and is the same program until then.
     const std::filesystem::path own = program_of("/proc/self");
-    std::error_code error;
-    std::filesystem::directory_iterator each("/proc", error);
-    for (; !error && each != std::filesystem::directory_iterator(); each.increment(error)) {
-        const std::string name = each->path().filename();
-        pid_t pid = 0;
-        const auto [end, bad] = std::from_chars(name.data(), name.data() + name.size(), pid);
-        if (bad != std::errc() || end != name.data() + name.size()) continue;
-        Fd process(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0U)));
-        if (process && has_open(each->path(), file) && program_of(each->path()) != own)
-            found.push_back(std::move(process));
+    for (const pid_t pid : process_ids()) {
+        Fd process = open_pidfd(pid);
+        const std::filesystem::path shown = fmt::format("/proc/{}", pid);
+        if (process && has_open(shown, file) && program_of(shown) != own) found.push_back(std::move(process));
     }
     return found;
 }

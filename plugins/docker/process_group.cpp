@@ -1,5 +1,6 @@
 #include "plugins/docker/process_group.hpp"
 
+#include <minions/base/spawn.hpp>
 #include <minions/error.hpp>
 
 #include <fmt/format.h>
@@ -7,9 +8,7 @@
 #include <signal.h>
 
 #include <cerrno>
-#include <charconv>
 #include <chrono>
-#include <filesystem>
 #include <fstream>
 #include <optional>
 #include <sstream>
@@ -45,14 +44,8 @@ std::optional<pid_t> session_of(pid_t pid) {
 
 std::vector<pid_t> living_members(pid_t leader, std::string_view container_id) {
     std::vector<pid_t> members;
-    std::error_code ignored;
-    for (const auto& entry : std::filesystem::directory_iterator("/proc", ignored)) {
-        const std::string name = entry.path().filename();
-        pid_t pid = 0;
-        const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), pid);
-        if (error != std::errc() || end != name.data() + name.size()) continue;
+    for (const pid_t pid : process_ids())
         if (session_of(pid) == leader && in_container(pid, container_id)) members.push_back(pid);
-    }
     return members;
 }
 

@@ -250,6 +250,25 @@ TEST_CASE("the start time tells two processes with one pid apart") {
     CHECK_FALSE(process_start_time(process.pid()));
 }
 
+TEST_CASE("processes are listed, and opened by their number") {
+    Process process = spawn(shell("exec sleep 1000"));
+    const auto lists = [](pid_t pid) {
+        const auto all = process_ids();
+        return std::count(all.begin(), all.end(), pid);
+    };
+    CHECK(lists(::getpid()) == 1);
+    CHECK(lists(process.pid()) == 1);
+    const Fd opened = open_pidfd(process.pid());
+    REQUIRE(opened);
+    pollfd entry{opened.get(), POLLIN, 0};
+    CHECK(poll_until(&entry, 1, deadline_in(0s)) == 0);
+    process.kill(SIGKILL);
+    CHECK(poll_until(&entry, 1, deadline_in(30s)) == 1);
+    process.wait();
+    CHECK(lists(process.pid()) == 0);
+    CHECK_FALSE(open_pidfd(process.pid()));
+}
+
 TEST_CASE("many threads spawn at once without leaking descriptors into each other's children") {
     const auto before = open_descriptors();
     std::vector<std::string> results(8);

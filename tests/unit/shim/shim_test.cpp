@@ -11,7 +11,6 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 #include <fstream>
 #include <thread>
@@ -21,8 +20,6 @@ using namespace std::chrono_literals;
 using core::TemporaryDirectory;
 
 namespace {
-
-Fd pidfd_of(pid_t pid) { return Fd(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0U))); }
 
 bool ends(const Fd& process) {
     pollfd entry{process.get(), POLLIN, 0};
@@ -64,8 +61,8 @@ struct Run {
         REQUIRE(said);
         report = *said;
         if (report.kind == shim::Report::Kind::running) {
-            process = pidfd_of(report.process.pid);
-            shim_process = pidfd_of(report.process.shim_pid);
+            process = open_pidfd(report.process.pid);
+            shim_process = open_pidfd(report.process.shim_pid);
         }
         return report;
     }
@@ -263,5 +260,5 @@ TEST_CASE("what a process leaves behind ends with it") {
     run.start_and_keep();
     CHECK(run.wait().code == 5);
     const pid_t left = std::stoi(run.file("vmm.out"));
-    CHECK(ends(pidfd_of(left)));
+    CHECK(ends(open_pidfd(left)));
 }

@@ -136,6 +136,12 @@ Process spawn(SpawnOptions options);
 /// there is no such process, or only a zombie of it.
 std::optional<std::uint64_t> process_start_time(pid_t pid);
 
+/// The processes of this pid namespace, as /proc lists them now.
+std::vector<pid_t> process_ids();
+
+/// A close-on-exec pidfd of a process; empty, with errno, if it cannot be had.
+Fd open_pidfd(pid_t pid) noexcept;
+
 /// What run() allows.
 struct RunLimits {
     Deadline deadline = no_deadline;
