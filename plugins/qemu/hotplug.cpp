@@ -91,14 +91,17 @@ std::int64_t count_more_memory_mb(Qmp& qmp) {
     return 0;
 }
 
+void refuse_size(const char* field, const std::string& reason) {
+    throw Error{Code::invalid,
+                fmt::format("field '{}' of a running VM cannot be changed so: {}", field, reason),
+                "stop it, resize it, and start it again"};
+}
+
 void check_cpus(Qmp& qmp, int wanted) {
-    // Without KVM, QEMU (up to 10.1 at least) keeps a listener of a CPU that has gone, and dies of it when
-    // the machine's memory map changes next: at a snapshot, or a reboot.
+    // Without KVM, QEMU (seen of 7.2) keeps a listener of a CPU that has gone, and dies of it when the
+    // machine's memory map changes next: at a snapshot, or a reboot.
     if (wanted >= count_cpus(qmp) || qmp.run("query-kvm")["enabled"].bool_or(false)) return;
-    throw Error{
-        Code::invalid,
-        "field 'cpus' of a running VM cannot be changed so: a CPU that QEMU emulates cannot be taken away",
-        "stop it, resize it, and start it again"};
+    refuse_size("cpus", "a CPU that QEMU emulates cannot be taken away");
 }
 
 void change_cpus(Qmp& qmp, int wanted, milliseconds patience) {

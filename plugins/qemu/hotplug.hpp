@@ -24,6 +24,9 @@ int count_cpus(Qmp& qmp);
 /// MiB that the machine has beyond those of its start.
 std::int64_t count_more_memory_mb(Qmp& qmp);
 
+/// What is thrown of a size that a machine cannot come to have while it runs.
+[[noreturn]] void refuse_size(const char* field, const std::string& reason);
+
 /// Throws Error{invalid} if the machine cannot come to have so many CPUs because QEMU could not take one
 /// away.
 void check_cpus(Qmp& qmp, int wanted);

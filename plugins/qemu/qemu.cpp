@@ -92,27 +92,21 @@ void add_size(std::vector<std::string>& argv, const Machine& machine) {
          fmt::format("virtio-mem-pci,id={},memdev=more,block-size={}M", more_memory, memory_step_mb)});
 }
 
-[[noreturn]] void refuse(const char* field, const std::string& reason) {
-    throw Error{Code::invalid,
-                fmt::format("field '{}' of a running VM cannot be changed so: {}", field, reason),
-                "stop it, resize it, and start it again"};
-}
-
 /// Refuses what no guest can do, before anything is changed.
 void check_size(const Machine& machine, const ResizeSpec& spec) {
     const int most_cpus = std::max(machine.cpus, machine.most_cpus);
     if (spec.cpus && *spec.cpus > most_cpus)
-        refuse("cpus", fmt::format("it was started with room for {}", most_cpus));
+        refuse_size("cpus", fmt::format("it was started with room for {}", most_cpus));
     if (!spec.memory_mb || *spec.memory_mb == machine.memory_mb) return;
     const std::int64_t at_start = machine.start_memory_mb;
     const std::int64_t more = more_memory_mb(machine);
-    if (more == 0) refuse("memory_mb", "it was started without room for more");
+    if (more == 0) refuse_size("memory_mb", "it was started without room for more");
     if (*spec.memory_mb < at_start)
-        refuse("memory_mb", fmt::format("it was started with {} and cannot have less", at_start));
+        refuse_size("memory_mb", fmt::format("it was started with {} and cannot have less", at_start));
     if (*spec.memory_mb > at_start + more)
-        refuse("memory_mb", fmt::format("it was started with room for {}", at_start + more));
+        refuse_size("memory_mb", fmt::format("it was started with room for {}", at_start + more));
     if ((*spec.memory_mb - at_start) % memory_step_mb != 0)
-        refuse("memory_mb", fmt::format("it changes from {} in steps of {}", at_start, memory_step_mb));
+        refuse_size("memory_mb", fmt::format("it changes from {} in steps of {}", at_start, memory_step_mb));
 }
 
 void grow_disk(Qmp& qmp, std::int64_t disk_gb) {

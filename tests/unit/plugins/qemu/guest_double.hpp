@@ -1,8 +1,8 @@
 #pragma once
 
+#include "plugins/vmkit/launch.hpp"
 #include "tests/unit/plugins/vmkit/vm_world.hpp"
 
-#include <minions/base/unix_address.hpp>
 #include <minions/value.hpp>
 
 #include <fmt/format.h>
@@ -35,10 +35,7 @@ class GuestDouble {
         int conversations = 0;
     };
 
-    explicit GuestDouble(const std::string& path) {
-        listener_.reset(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-        if (UnixAddress(path).bind(listener_.get()) != 0 || ::listen(listener_.get(), 4) != 0)
-            throw error_from_errno(errno, "cannot listen");
+    explicit GuestDouble(const std::string& path) : listener_(vmkit::listen_on(path)) {
         thread_ = std::thread([this] { run(); });
     }
     ~GuestDouble() {

@@ -1,9 +1,9 @@
 #include "plugins/qemu/qmp.hpp"
 
+#include "plugins/vmkit/launch.hpp"
 #include "tests/unit/plugins/vmkit/vm_world.hpp"
 
 #include <minions/base/deadline.hpp>
-#include <minions/base/unix_address.hpp>
 #include <minions/error.hpp>
 
 #include <catch2/catch.hpp>
@@ -25,9 +25,7 @@ class Monitor {
   public:
     explicit Monitor(std::vector<std::string> lines)
         : lines_(std::move(lines)), path(scratch_.path + "/qmp") {
-        listener_.reset(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
-        if (UnixAddress(path).bind(listener_.get()) != 0 || ::listen(listener_.get(), 1) != 0)
-            throw error_from_errno(errno, "cannot listen");
+        listener_ = vmkit::listen_on(path);
         thread_ = std::thread([this] {
             try {
                 run();
