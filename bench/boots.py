@@ -19,18 +19,13 @@ class BootBench:
 
     def run(self, parts):
         self.directory.mkdir()
-        host = VmHost(self.directory / "d")
-        try:
-            host.start()
+        with VmHost(self.directory / "d").running() as host:
             if "vm-boot" in parts:
                 self.measure_boot(host)
             if "vm-images" in parts:
                 self.measure_images(host)
             if self.deaths.events:
                 self.deaths.tell(self.results, "QEMU", kernels_share=False)
-            host.stop()
-        finally:
-            host.clean_up()
 
     def boot(self, host, image):
         """Milliseconds of a create, whose VMM is then killed."""

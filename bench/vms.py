@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +9,7 @@ from pathlib import Path
 
 from death import Deaths
 from measure import Timing, timed
-from support.daemon import BUILD
-from support.vms import VMS, VmHost
+from support.vms import VMS, VmHost, stand_in_settings
 
 BURST = 100
 
@@ -26,11 +24,7 @@ class StandIns(VmHost):
 
     def __init__(self, directory):
         directory.mkdir(parents=True, mode=0o755)
-        # Its own copy: VMMs run as users who need not be able to read the build.
-        program = directory / "stand_in_vmm"
-        shutil.copy(BUILD / "bin" / "stand_in_vmm", program)
-        program.chmod(0o755)
-        super().__init__(directory / "d", settings={"runtimes.qemu.binary": program, "runtimes.qemu.kvm": "no"})
+        super().__init__(directory / "d", settings=stand_in_settings(directory))
 
     def create(self, name, **fields):
         reply = self.daemon.post(VMS, {"name": name, "runtime": self.runtime, **fields}, unix=True)
@@ -76,9 +70,7 @@ class VmBench:
 
     def creates(self, directory):
         """Durations of single creates, and creates a second of a burst."""
-        host = StandIns(directory)
-        try:
-            host.start()
+        with StandIns(directory).running() as host:
             durations = []
             for number in range(10 if self.quick else 100):
                 durations.append(timed(lambda: host.create(f"s{number}"))[0])  # noqa: B023
@@ -87,21 +79,13 @@ class VmBench:
             with ThreadPoolExecutor(BURST) as clients:
                 took, _ = timed(lambda: list(clients.map(host.create, names)))
                 list(clients.map(host.destroy, names))
-            host.stop()
-            return Timing(durations[3:]), BURST / took * 1000
-        finally:
-            host.clean_up()
+        return Timing(durations[3:]), BURST / took * 1000
 
     def measure_death(self):
-        host = StandIns(self.directory / "death")
-        try:
-            host.start()
+        with StandIns(self.directory / "death").running() as host:
             deaths = Deaths()
             for number in range(5 if self.quick else 60):
                 vm = host.create(f"k{number}")
                 deaths.add(host.daemon, vm)
                 host.destroy(vm["name"])
             deaths.tell(self.results, "stand-in", kernels_share=True)
-            host.stop()
-        finally:
-            host.clean_up()

@@ -2,7 +2,6 @@
 the daemon."""
 
 import re
-import shutil
 import sqlite3
 
 from support import procs
@@ -11,11 +10,9 @@ from support.daemon import BUILD, Daemon
 from support.deploys import V1
 from support.engine import BASE_IMAGE
 from support.fixtures import fresh_directory
-from support.images import add_minimal_image
-from support.vms import VmHost
+from support.vms import VMS, VmHost, stand_in_settings
 from support.wait import until
 
-VMS = "/api/vms"
 SETTLED = 20.0  # seconds after a start within which everything has to be in order
 WAITS = ["python", "-c", "import signal, sys, time\nsignal.signal(15, lambda *_: sys.exit(0))\ntime.sleep(3600)"]
 NETWORK = ("iptables",)  # kinds of rows of the host's network, which no instance owns
@@ -29,8 +26,8 @@ class World:
     facets = ()
     outlive = True  # what runs goes on without the daemon
 
-    def __init__(self, settings, arguments=()):
-        self.daemon = Daemon(fresh_directory("fault"), {"plugins.enabled": self.runtime, **settings}, arguments)
+    def __init__(self, daemon):
+        self.daemon = daemon
         self.log_begin = 0
 
     def clean_up(self):
@@ -123,7 +120,8 @@ class NullWorld(World):
     facets = ("resize", "pause", "copy")
 
     def __init__(self, *_):
-        super().__init__({}, ["--plugin-dir", BUILD / "lib" / "minions" / "examples"])
+        super().__init__(Daemon(fresh_directory("fault"), {"plugins.enabled": self.runtime},
+                                ["--plugin-dir", BUILD / "lib" / "minions" / "examples"]))
 
     def fields(self):
         return {"image": "any"}
@@ -134,7 +132,8 @@ class DockerWorld(World):
     facets = ("resize", "pause", "copy", "deploy")
 
     def __init__(self, engine, repository):
-        super().__init__({"runtimes.docker.socket": engine.socket})
+        super().__init__(Daemon(fresh_directory("fault"), {"plugins.enabled": self.runtime,
+                                                           "runtimes.docker.socket": engine.socket}))
         self.engine, self.repository = engine, repository
 
     def clean_up(self):
@@ -167,11 +166,9 @@ class VmWorld(World):
     facets = ("resize", "pause", "copy", "snapshot")
 
     def __init__(self, settings):
-        super().__init__({"images.default": "minimal", "network.bridge": "br9", "network.subnet": "10.9.0.1/16",
-                          "vms.agent_timeout_seconds": 120, **settings})
-        self.host = VmHost.around(self.daemon, self.runtime)
-        self.daemon.start()
-        add_minimal_image(self.daemon)
+        self.host = VmHost(fresh_directory("fault"), self.runtime,
+                           {"network.bridge": "br9", "network.subnet": "10.9.0.1/16", **settings}).start()
+        super().__init__(self.host.daemon)
 
     def clean_up(self):
         self.host.clean_up()
@@ -220,7 +217,4 @@ class StandInWorld(VmWorld):
     facets = ("pause", "copy")
 
     def __init__(self):
-        program = fresh_directory("standin") / "stand_in_vmm"
-        shutil.copy(BUILD / "bin" / "stand_in_vmm", program)
-        program.chmod(0o755)
-        super().__init__({"runtimes.qemu.binary": program, "runtimes.qemu.kvm": "no"})
+        super().__init__(stand_in_settings(fresh_directory("standin")))

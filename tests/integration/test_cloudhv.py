@@ -30,12 +30,8 @@ def host(request):
         pytest.skip("MINIONS_TEST_CLOUD_HYPERVISOR names no Cloud Hypervisor")
     made = make_host(REAL if request.param == "real" else write_double())
     made.real = request.param == "real"
-    try:
-        made.start()
+    with made.running():
         yield made
-        made.stop()
-    finally:
-        made.clean_up()
 
 
 @pytest.fixture

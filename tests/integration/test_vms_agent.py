@@ -14,13 +14,8 @@ BOOT = 120
 
 @pytest.fixture(scope="module")
 def host():
-    made = VmHost(fresh_directory("agenthost"), settings={"network.bridge": "br6", "network.subnet": "10.6.0.1/16"})
-    try:
-        made.start()
+    with VmHost(fresh_directory("agenthost"), settings={"network.bridge": "br6", "network.subnet": "10.6.0.1/16"}).running() as made:
         yield made
-        made.stop()
-    finally:
-        made.clean_up()
 
 
 def test_an_init_that_dies_takes_its_vm_along_which_is_told(host):

@@ -26,13 +26,8 @@ BOOT = 90  # seconds that an emulated guest may take on a busy machine
 @pytest.fixture(scope="module")
 def host():
     """A daemon with the QEMU runtime, networking and the minimal image, for tests that leave it running."""
-    made = VmHost(fresh_directory("vmhost"))
-    try:
-        made.start()
+    with VmHost(fresh_directory("vmhost")).running() as made:
         yield made
-        made.stop()
-    finally:
-        made.clean_up()
 
 
 @pytest.fixture(scope="module")

@@ -1,18 +1,29 @@
 """A host of virtual machines: a daemon with a VM runtime, networking of its own and the minimal image."""
 
+import contextlib
 import http.client
 import json
 import os
+import shutil
 import subprocess
 import threading
 
 from . import procs
-from .daemon import Daemon
+from .daemon import BUILD, Daemon
 from .images import add_minimal_image
 from .wait import SLOWNESS
 
 VMS = "/api/vms"
 BOOT = 120  # seconds that an emulated guest may take on a busy machine
+
+
+def stand_in_settings(directory):
+    """Of a daemon whose runtime qemu starts no guests: a stand-in answers in their place. `directory` gets a copy of it,
+    since VMMs run as users who need not be able to read the build."""
+    program = directory / "stand_in_vmm"
+    shutil.copy(BUILD / "bin" / "stand_in_vmm", program)
+    program.chmod(0o755)
+    return {"runtimes.qemu.binary": program, "runtimes.qemu.kvm": "no"}
 
 
 class VmHost:
@@ -22,13 +33,6 @@ class VmHost:
                                          "vms.agent_timeout_seconds": int(BOOT * SLOWNESS),
                                          **(settings or {})}, arguments)
 
-    @classmethod
-    def around(cls, daemon, runtime):
-        """The same over a daemon that somebody else has made."""
-        host = cls.__new__(cls)
-        host.runtime, host.daemon = runtime, daemon
-        return host
-
     def start(self):
         self.daemon.start()
         add_minimal_image(self.daemon)
@@ -36,6 +40,15 @@ class VmHost:
 
     def stop(self):
         self.daemon.stop()
+
+    @contextlib.contextmanager
+    def running(self):
+        """Started, and stopped well at the end; nothing of it is left however that comes."""
+        try:
+            yield self.start()
+            self.stop()
+        finally:
+            self.clean_up()
 
     def clean_up(self):
         """Whatever a test that failed left: VMMs and their parents outlive the daemon."""
