@@ -20,22 +20,6 @@ if [[ ${1:-} == -h || ${1:-} == --help ]]; then
     exit 0
 fi
 cache=${MINIONS_TEST_CACHE:-$root/build/test-cache}
-build=build/release
-
-# debian_image: makes the image at $cache/debian/image unless it is there, from this agent and these recipes.
-debian_image() {
-    local directory=$cache/debian stamp
-    stamp=$(cat "$build/bin/minions-agent" recipes/*.sh | sha256sum)
-    [[ ! -d $directory/image || $(cat "$directory/stamp" 2>/dev/null) != "$stamp" ]] || return 0
-    echo "== making a Debian image (some minutes)"
-    as_root rm -rf --one-file-system "$directory"
-    mkdir -p "$directory"
-    as_root recipes/debian.sh --output "$directory/image" --agent "$build/bin/minions-agent" >"$directory/log" 2>&1 || {
-        tail -n 5 "$directory/log" >&2
-        return 1
-    }
-    echo "$stamp" >"$directory/stamp"
-}
 
 wants_debian() { [[ " $* " != *" --only"* || " $* " == *vm-images* ]]; }
 
@@ -48,7 +32,7 @@ cmake --build --preset release --target minions minions-agent minions-shim stand
 mkdir -p build
 extra=()
 if wants_debian "$@"; then
-    if debian_image; then
+    if as_root scripts/make-test-image.sh "$cache/debian" build/release/bin/minions-agent debian; then
         extra=(--debian "$cache/debian/image")
     else
         echo "no Debian image could be made: vm-images is left out" >&2
