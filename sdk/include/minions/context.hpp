@@ -126,7 +126,7 @@ struct ProcessSpec {
     std::vector<std::string> argv;  ///< absolute program path first
     std::map<std::string, std::string> env;
     std::vector<std::string> devices;  ///< files whose groups it joins, because it opens them: "/dev/kvm"
-    std::optional<std::int64_t> memory_limit_mb;  ///< feature of hosts with cgroup v2; elsewhere ignored
+    std::optional<std::int64_t> memory_limit_mb;  ///< for hosts with cgroup v2; not enforced so far
 
     template <class Self, class Visit>
     static void fields(Self& self, Visit&& visit) {
